@@ -1,0 +1,36 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The token-level objective: who (difficulty x correctness x entropy) gets what (a table of rules). Torch only.
+
+config = load_preset("htpo")
+hard = difficulty(correct, prompt_index, valid, config.difficulty_threshold).hard
+groups = partition(entropy, response_mask, hard, correct, config)
+output = token_loss(log_prob, old_log_prob, advantages, response_mask, groups, config, 0.2, 0.28, 10.0)
+"""
+
+from recipe.htpo.objective.config import CELL_NAMES, CellConfig, CellTable, ObjectiveConfig
+from recipe.htpo.objective.difficulty import Difficulty, binarise_acc, difficulty
+from recipe.htpo.objective.loss import TokenLossOutput, token_loss
+from recipe.htpo.objective.partition import TokenGroups, partition
+from recipe.htpo.objective.presets import load_preset, preset_names
+from recipe.htpo.objective.rules import RuleOutput, TokenTerms, register_rule, rule_names
+
+__all__ = [
+    "CELL_NAMES",
+    "CellConfig",
+    "CellTable",
+    "Difficulty",
+    "ObjectiveConfig",
+    "RuleOutput",
+    "TokenGroups",
+    "TokenLossOutput",
+    "TokenTerms",
+    "binarise_acc",
+    "difficulty",
+    "load_preset",
+    "partition",
+    "preset_names",
+    "register_rule",
+    "rule_names",
+    "token_loss",
+]

@@ -1,0 +1,163 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Configuration of a token-level objective: how tokens are grouped, and one table row per group.
+
+A row (`CellConfig`) reads like a sector of the figure in arXiv 2605.08283: the named rule is the objective of the
+tokens in `region`; every other token of the group keeps the full PPO loss. Every rule takes every parameter, so
+replacing only `rule` of a row always gives a valid row (`rule: ppo` makes `region` irrelevant).
+
+The clip widths and the dual-clip constant are not here: they belong to the actor's configuration and are passed to
+`token_loss`.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any, Literal, get_args, get_type_hints
+
+from recipe.htpo.objective.rules import check_rule
+
+Region = Literal["all", "inside", "above", "below", "outside"]
+DetachMode = Literal["threshold", "rank"]
+EntropySource = Literal["old", "current"]
+NonfiniteEntropy = Literal["error", "low"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellConfig:
+    """The objective of one group of tokens: one row of the table."""
+
+    rule: str
+    """Name of a registered rule (`rule_names()`)."""
+
+    region: Region = "all"
+    """Importance ratios for which the rule applies: `above` (> 1 + clip_ratio_high), `below` (< 1 - clip_ratio_low),
+    `outside` (either), `inside` (neither) or `all`. Elsewhere the group has the PPO loss."""
+
+    detach_lowest: float = 0.0
+    """Share, of the group's tokens in one response, of lowest-entropy tokens that get zero loss. 0 switches it off."""
+
+    detach_highest: float = 0.0
+    """Share, of the group's tokens in one response, of highest-entropy tokens that get zero loss. 0 switches it off."""
+
+    detach_mode: DetachMode = "threshold"
+    """With k = max(int(share * count), 1): `rank` detaches exactly k tokens (ties by position); `threshold`, as
+    published, detaches entropies strictly below the k-th lowest, or at or above the k-th highest."""
+
+    def __post_init__(self) -> None:
+        check_rule(self.rule)
+        _check_choices(self)
+        _check_share(self, "detach_lowest", zero_allowed=True)
+        _check_share(self, "detach_highest", zero_allowed=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellTable:
+    """The eight rows, in the order of the group ids 1..8: prompt difficulty x correctness x token entropy."""
+
+    hard_correct_low: CellConfig
+    hard_correct_high: CellConfig
+    hard_wrong_low: CellConfig
+    hard_wrong_high: CellConfig
+    easy_correct_low: CellConfig
+    easy_correct_high: CellConfig
+    easy_wrong_low: CellConfig
+    easy_wrong_high: CellConfig
+
+    def __getitem__(self, group: int) -> CellConfig:
+        """Row of group id 1..8."""
+        return getattr(self, CELL_NAMES[group - 1])
+
+
+CELL_NAMES: tuple[str, ...] = tuple(field.name for field in fields(CellTable))
+GROUP_IDS: tuple[int, ...] = tuple(range(1, len(CELL_NAMES) + 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig:
+    """A complete token-level objective. Build it with `from_mapping` or `load_preset`."""
+
+    preset: str
+    """Name of the preset the values started from; logged, and otherwise without effect."""
+
+    cells: CellTable
+    """One row per group."""
+
+    difficulty_threshold: float = 0.6
+    """A prompt is hard if its pass rate is strictly below this value."""
+
+    high_entropy_ratio: float = 0.2
+    """Share of a response's tokens that are high-entropy (at least one; ties at the cut are all high)."""
+
+    entropy_source: EntropySource = "old"
+    """Policy whose entropy splits the tokens: `old` (one split per training batch) or `current` (as published:
+    from the forward pass of every update). Equal in the first update of a batch."""
+
+    nonfinite_entropy: NonfiniteEntropy = "error"
+    """What a NaN or infinite entropy of a response token does: `error`, or `low` (ranked below every other token)."""
+
+    clamp_reciprocal_ratio: bool = False
+    """Bound the reciprocal ratio in the released group-2 term by exp(20). The release does not, and overflows in
+    float32 below a log-ratio of about -88."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.preset, str) or not self.preset:
+            raise ValueError(f"preset must be a non-empty string, got {self.preset!r}")
+        _check_choices(self)
+        _check_share(self, "difficulty_threshold", zero_allowed=True)
+        _check_share(self, "high_entropy_ratio", zero_allowed=False)
+        if not isinstance(self.clamp_reciprocal_ratio, bool):
+            raise ValueError(f"clamp_reciprocal_ratio must be true or false, got {self.clamp_reciprocal_ratio!r}")
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> "ObjectiveConfig":
+        """Build from a nested mapping such as a parsed preset file or a resolved Hydra node.
+
+        Raises:
+            ValueError: naming the field, the bad value and the valid ones, for unknown or missing keys, unknown
+                rules, cells, regions or modes, and values out of range.
+        """
+        values = dict(_checked(mapping, cls, "objective"))
+        rows = _checked(values["cells"], CellTable, "objective.cells")
+        values["cells"] = CellTable(**{name: _cell(row, f"objective.cells.{name}") for name, row in rows.items()})
+        return cls(**values)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain nested dictionary; `from_mapping` reads it back to an equal configuration."""
+        return asdict(self)
+
+
+def _cell(row: Any, path: str) -> CellConfig:
+    values = _checked(row, CellConfig, path)
+    try:
+        return CellConfig(**values)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _checked(mapping: Any, cls: type, path: str) -> Mapping[str, Any]:
+    """`mapping`, once it is known to have all required keys of dataclass `cls` and no others."""
+    valid = [field.name for field in fields(cls)]
+    if not isinstance(mapping, Mapping):
+        raise ValueError(f"{path} must be a mapping with the keys {', '.join(valid)}; got {mapping!r}")
+    unknown = [str(key) for key in mapping if key not in valid]
+    if unknown:
+        raise ValueError(f"{path} has unknown keys: {', '.join(unknown)}. Valid keys: {', '.join(valid)}")
+    missing = [field.name for field in fields(cls) if field.default is MISSING and field.name not in mapping]
+    if missing:
+        raise ValueError(f"{path} lacks the keys: {', '.join(missing)}. Valid keys: {', '.join(valid)}")
+    return mapping
+
+
+def _check_choices(config: Any) -> None:
+    for name, annotation in get_type_hints(type(config)).items():
+        choices, value = get_args(annotation), getattr(config, name)
+        if choices and value not in choices:
+            raise ValueError(f"{name} is {value!r}. Valid values: {', '.join(choices)}")
+
+
+def _check_share(config: Any, name: str, *, zero_allowed: bool) -> None:
+    value = getattr(config, name)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_number or not 0 <= value <= 1 or (value == 0 and not zero_allowed):
+        raise ValueError(f"{name} must be a number in {'[' if zero_allowed else '('}0, 1], got {value!r}")
