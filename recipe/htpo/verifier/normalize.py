@@ -1,0 +1,116 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Stage 2: one spelling for what LaTeX and Unicode write in many ways, without reading the mathematics.
+
+Every rule keeps the meaning: Unicode symbols become LaTeX commands, delimiters, sizes and spacing go, thousands
+separators between groups of three digits go. What a command means is the parser's business.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_SYMBOLS = {
+    "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "﹣": "-", "×": r"\times ", "⋅": r"\cdot ", "·": r"\cdot ",
+    "∙": r"\cdot ", "•": r"\cdot ", "∗": "*", "÷": r"\div ", "∕": "/", "⁄": "/", "√": r"\sqrt ", "∛": r"\sqrt[3] ",
+    "∜": r"\sqrt[4] ", "π": r"\pi ", "∞": r"\infty ", "≤": r"\le ", "⩽": r"\le ", "≥": r"\ge ", "⩾": r"\ge ",
+    "≠": r"\ne ", "±": r"\pm ", "∓": r"\mp ", "°": r"\degree ", "º": r"\degree ", "∪": r"\cup ", "∩": r"\cap ",
+    "∈": r"\in ", "∅": r"\emptyset ", "∖": r"\setminus ", "∨": r"\lor ", "∧": r"\land ", "ℝ": r"\mathbb{R}",
+    "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}", "⌊": r"\lfloor ",
+    "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "⟨": r"\langle ", "⟩": r"\rangle ", "′": "'", "’": "'",
+    "∠": r"\angle ", "△": r"\triangle ", "→": r"\to ", "⇒": r"\implies ", "…": r"\ldots ", "、": ",", "，": ",",
+    "；": ";", "。": ".", "％": "%", "：": ":", "≈": r"\approx ", "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ",
+    "δ": r"\delta ", "ε": r"\epsilon ", "θ": r"\theta ", "λ": r"\lambda ", "μ": r"\mu ", "µ": r"\mu ",
+    "ρ": r"\rho ", "σ": r"\sigma ", "τ": r"\tau ", "φ": r"\phi ", "ϕ": r"\phi ", "ω": r"\omega ", "ζ": r"\zeta ",
+    "ξ": r"\xi ", "η": r"\eta ", "κ": r"\kappa ", "ν": r"\nu ", "ψ": r"\psi ", "χ": r"\chi ", "Δ": r"\Delta ",
+    "Ω": r"\Omega ", "Σ": r"\Sigma ", "Γ": r"\Gamma ", "Φ": r"\Phi ", "Λ": r"\Lambda ", "Θ": r"\Theta ",
+}  # fmt: skip
+_SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱ"
+_SUBSCRIPTS = "₀₁₂₃₄₅₆₇₈₉₊₋₍₎"
+_SUPERSCRIPT = re.compile(f"[{_SUPERSCRIPTS}]+")
+_SUBSCRIPT = re.compile(f"[{_SUBSCRIPTS}]+")
+_RAISED = str.maketrans(_SUPERSCRIPTS, "0123456789+-()ni")
+_LOWERED = str.maketrans(_SUBSCRIPTS, "0123456789+-()")
+_VULGAR_FRACTION = re.compile("[¼-¾⅐-⅞]")
+_TRANSLATION = str.maketrans(_SYMBOLS)
+
+_DELIMITERS = re.compile(r"(?<!\\)\$+|(?<!\\)\\[()\[\]]")
+_SIZES = re.compile(
+    r"\\(?:left|right|middle|[bB]ig[gG]?[lrm]?|displaystyle|textstyle|scriptstyle|limits|nolimits|phantom\{[^{}]*\}"
+    r"|hspace\*?\{[^{}]*\}|vspace\*?\{[^{}]*\}|label\{[^{}]*\}|tag\{[^{}]*\}|hfill|hline)(?![a-zA-Z])\.?"
+)
+_STYLES = re.compile(
+    r"\\(?:boxed|fbox|mathbf|boldsymbol|bm|bf|mathit|mathsf|mathtt|mathnormal|pmb|bold|emph|underline"
+    r"|ensuremath|color\{[^{}]*\}|textcolor\{[^{}]*\})(?![a-zA-Z])"
+)
+_SAME_COMMAND = {
+    "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "dbinom": "binom", "tbinom": "binom", "lbrace": "{",
+    "rbrace": "}", "leq": "le", "leqslant": "le", "geq": "ge", "geqslant": "ge", "neq": "ne", "lt": "<", "gt": ">",
+    "vert": "|", "lvert": "|", "rvert": "|", "mid": "|", "Vert": "|", "colon": ":", "lbrack": "[", "rbrack": "]",
+    "varnothing": "emptyset", "vee": "lor", "wedge": ",", "bigcup": "cup", "bigcap": "cap", "cdotp": "cdot",
+    "ast": "cdot", "percent": "%", "arcsin": "asin", "arccos": "acos", "arctan": "atan", "lg": "log",
+    "thinspace": " ", "enspace": " ", "space": " ", "qquad": "quad", "dots": "ldots", "cdots": "ldots",
+    "varphi": "phi", "varepsilon": "epsilon", "vartheta": "theta", "dotsc": "ldots",
+    "dotsb": "ldots", "infin": "infty", "prime": "'", "Dots": "ldots", "tg": "tan", "ctg": "cot", "arctg": "atan",
+    "smallsetminus": "setminus", "backslash": "setminus", "R": "mathbb{R}", "land": ",", "textdollar": "$",
+}  # fmt: skip
+_COMMAND = re.compile(r"\\([a-zA-Z]+)")
+_THIN_SPACE = re.compile(r"\\[!]")
+_SPACE = re.compile(r"(\\\\)(?:\[[^\[\]]{1,8}\])?|\\[,;:> \n]|~|\\(?![a-zA-Z{}%$&#_|])|\s+")
+_SEPARATED_DIGITS = re.compile(r"(?<=\d)\s*(?:\{,\}\s*(?:\\!)?|,\\!|\\!|\\,)\s*(?=\d{3}(?!\d))")
+_SPACED_DIGITS = re.compile(r"(?<![\d.,_^\w}/])[1-9]\d{0,2}(?: \d{3})+(?![\d.])")
+_DEGREE = re.compile(r"\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-zA-Z]))|\\circ(?![a-zA-Z])")
+_PRIME = re.compile(r"\^\s*(?:\{\s*((?:'\s*)+)\}|('))")
+_NUMBER_IN_TEXT = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|mbox|mathrm|rm)\s*\{\s*([-+]?[\d.,]+)\s*\}")
+_SIGN_IN_BRACES = re.compile(r"\{([-+])\}")
+_LABEL_IN_TEXT = re.compile(r"^\s*\\text(?:bf)?\s*\{\s*(?:final\s+)?answer\s*[:=]?\s*\}\s*[:=]?", re.IGNORECASE)
+
+
+def normalize(text: str) -> str:
+    """Return ``text`` in the common spelling. Idempotent; linear in the length of ``text``."""
+    if not text.isascii():
+        text = _ascii_symbols(text)
+    if "\\" not in text and "$" not in text and "~" not in text:
+        text = text.strip().rstrip(".").strip()
+        return _SPACED_DIGITS.sub(_join_spaced, _SIGN_IN_BRACES.sub(r"\1", " ".join(text.split())))
+    text = _LABEL_IN_TEXT.sub("", text)
+    text = _SEPARATED_DIGITS.sub("", text)
+    text = _DELIMITERS.sub(" ", text)
+    text = _SIZES.sub("", text)
+    text = _STYLES.sub("", text)
+    text = _COMMAND.sub(_common_command, text)
+    text = _THIN_SPACE.sub("", text)
+    text = _DEGREE.sub(r"\\degree ", text)
+    text = _PRIME.sub(lambda match: (match.group(1) or match.group(2)).replace(" ", ""), text)
+    text = _NUMBER_IN_TEXT.sub(r" \1 ", text)
+    text = _SIGN_IN_BRACES.sub(r"\1", text)
+    text = _SPACE.sub(lambda match: match.group(1) or " ", text)
+    text = text.strip().rstrip(".").strip()
+    return _SPACED_DIGITS.sub(_join_spaced, text)
+
+
+def _join_spaced(match: re.Match[str]) -> str:
+    return match.group().replace(" ", "")
+
+
+def _common_command(match: re.Match[str]) -> str:
+    name = _SAME_COMMAND.get(match.group(1))
+    if name is None:
+        return match.group()
+    if name in ("{", "}", "%", "$"):
+        return "\\" + name
+    return "\\" + name if name[0].isalpha() else name
+
+
+def _ascii_symbols(text: str) -> str:
+    text = _SUPERSCRIPT.sub(lambda match: "^{" + match.group().translate(_RAISED) + "}", text)
+    text = _SUBSCRIPT.sub(lambda match: "_{" + match.group().translate(_LOWERED) + "}", text)
+    text = _VULGAR_FRACTION.sub(_spell_fraction, text)
+    text = unicodedata.normalize("NFKC", text.translate(_TRANSLATION)).translate(_TRANSLATION)
+    return "".join(char for char in text if unicodedata.category(char)[0] != "C" or char in "\n\t")
+
+
+def _spell_fraction(match: re.Match[str]) -> str:
+    top, bottom = unicodedata.normalize("NFKC", match.group()).split("⁄")
+    return f"\\frac{{{top}}}{{{bottom}}}"

@@ -1,0 +1,39 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The result of grading one response."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Reason = Literal[
+    "equal",
+    "not_equal",
+    "extraction",
+    "format",
+    "refused_multiple",
+    "over_limit",
+    "ground_truth",
+]
+"""Why a verdict fell.
+
+- ``equal``: the answer equals the ground truth (the only reason of a correct verdict).
+- ``not_equal``: the answer was read and is another one.
+- ``extraction``: the response states no answer (no marker, an empty one, or a box that never closes).
+- ``format``: the answer cannot be read, or is not of the asked form (an unevaluated product for an integer).
+- ``refused_multiple``: several answers where the ground truth is one.
+- ``over_limit``: the answer is longer, deeper or larger than the limits of the config allow.
+- ``ground_truth``: the ground truth is missing or empty.
+"""
+
+REASONS: tuple[Reason, ...] = get_args(Reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``correct`` if and only if ``reason`` is ``equal``; ``pred`` is the extracted answer in a common spelling."""
+
+    correct: bool
+    reason: Reason
+    pred: str
