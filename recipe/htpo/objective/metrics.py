@@ -27,7 +27,7 @@ def group_sums(
     advantages: Tensor,
     response_mask: Tensor,
     entropy: Tensor,
-    token_grad: Tensor | None = None,
+    gradient: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Sums over the valid tokens of every group, as 0-dim float64 tensors on the inputs' device.
 
@@ -37,7 +37,7 @@ def group_sums(
         advantages: the advantages given to `token_loss`.
         response_mask: the mask given to `token_loss`.
         entropy: token entropies in nats; non-finite values count as 0.
-        token_grad: optional gradient of the aggregated loss with respect to `log_prob`; without it there are no
+        gradient: optional gradient of the aggregated loss with respect to `log_prob`; without it there are no
             `abs_grad` sums and no gradient shares.
 
     Returns:
@@ -64,8 +64,8 @@ def group_sums(
         "sign_mismatch": torch.where(correct, advantages < 0, advantages > 0),
         "abs_loss": output.loss.abs(),
     }
-    if token_grad is not None:
-        quantities["abs_grad"] = token_grad.abs()
+    if gradient is not None:
+        quantities["abs_grad"] = gradient.abs()
     values = torch.stack([value.reshape(-1).double() for value in quantities.values()])
     table = values.new_zeros(len(quantities), len(GROUP_IDS) + 1).index_add_(1, group.reshape(-1), values)
     return {f"{name}/{group_id}": table[row, group_id] for row, name in enumerate(quantities) for group_id in GROUP_IDS}
