@@ -1,0 +1,68 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Atomic output: a file appears whole under its name or not at all, even after a kill or on a full disk."""
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from data_prep.errors import DataError
+
+
+@contextmanager
+def atomic_output(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """Opens ``.NAME.partial`` beside ``path``; on success it is fsynced and renamed to ``path``, else removed.
+
+    A file lock keeps two writers of one path apart. What a killed writer left behind is overwritten by the next one.
+
+    Raises DataError when the path cannot be written (no space, no permission) or is being written by another process.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = open(partial, "ab")
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataError(
+                "another process is writing this file", file=path, remedy="wait for it, or choose another --out"
+            ) from error
+        try:
+            stream.truncate(0)
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+            os.replace(partial, path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise _cannot_write(path, error) from error
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def sha256_of(path: str | os.PathLike) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _cannot_write(path: Path, error: OSError) -> DataError:
+    return DataError(
+        f"cannot write: {error.strerror or error}",
+        file=path,
+        remedy="free space or choose another --out folder; nothing was left behind",
+    )

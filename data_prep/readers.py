@@ -1,0 +1,254 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Streaming readers: one ``(row, record)`` after the other from a file, memory independent of the file's size."""
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_prep.errors import DataError
+
+Record = tuple[int, dict]
+"""Row number, from 0, and the columns."""
+
+FORMATS = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".arrow")
+BATCH_ROWS = 8192
+_CHUNK = 1 << 20
+_LONGEST_VALUE = 1 << 26
+_NOT_SPACE = re.compile(r"\S")
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """Rows of a parquet, jsonl, json (an array of objects), csv or arrow file.
+
+    Raises DataError naming the file and the row (the line, for text) when the file is damaged or in no known format.
+    """
+    if path.suffix == ".parquet":
+        yield from _batches_to_records(path, parquet_batches(path))
+    elif path.suffix == ".arrow":
+        yield from _batches_to_records(path, _arrow_batches(path))
+    elif path.suffix in (".jsonl", ".ndjson"):
+        yield from _read_jsonl(path)
+    elif path.suffix == ".json":
+        yield from _read_json(path)
+    elif path.suffix == ".csv":
+        yield from _read_csv(path)
+    else:
+        raise DataError(
+            f"unknown file format {path.suffix!r}", file=path, remedy=f"give one of {', '.join(FORMATS)} or a folder"
+        )
+
+
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """A parquet file for streaming; raises DataError when it is missing, truncated or no parquet at all."""
+    try:
+        return pq.ParquetFile(path, pre_buffer=False, buffer_size=_CHUNK)
+    except FileNotFoundError as error:
+        raise DataError("no such file", file=path, remedy="check the path") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"not a readable parquet file: {_first_line(error)}", file=path, remedy=_AGAIN) from error
+
+
+def parquet_batches(path: Path, columns: list[str] | None = None, rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
+    """Record batches of a parquet file; raises DataError with the row where a damaged file breaks off."""
+    file = open_parquet(path)
+    batches = file.iter_batches(rows, columns=columns)
+    row = 0
+    while True:
+        try:
+            batch = next(batches, None)
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(
+                f"damaged parquet data: {_first_line(error)}", file=path, place=f"after row {row}", remedy=_AGAIN
+            ) from error
+        if batch is None:
+            return
+        row += len(batch)
+        yield batch
+
+
+def _arrow_batches(path: Path) -> Iterator[pa.RecordBatch]:
+    """Batches of an Arrow IPC file or stream (what ``datasets.save_to_disk`` writes is a stream)."""
+    row = 0
+    try:
+        with pa.memory_map(str(path)) as source:
+            is_file = source.read(6) == b"ARROW1"
+            source.seek(0)
+            if is_file:
+                reader = pa.ipc.open_file(source)
+                for number in range(reader.num_record_batches):
+                    yield reader.get_batch(number)
+                return
+            for batch in pa.ipc.open_stream(source):
+                row += len(batch)
+                yield batch
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"damaged arrow data: {_first_line(error)}", file=path, place=f"after row {row}", remedy=_AGAIN
+        ) from error
+
+
+def _batches_to_records(path: Path, batches: Iterator[pa.RecordBatch]) -> Iterator[Record]:
+    row = 0
+    for batch in batches:
+        try:
+            records = batch.to_pylist()
+        except UnicodeDecodeError as error:
+            raise DataError(
+                "text is not UTF-8", file=path, place=f"rows {row} to {row + len(batch) - 1}", remedy=_UTF8
+            ) from error
+        for record in records:
+            yield row, record
+            row += 1
+
+
+def _read_jsonl(path: Path) -> Iterator[Record]:
+    row = 0
+    with _open(path) as stream:
+        for number, line in enumerate(stream, start=1):
+            text = _decode(line, path, f"line {number}")
+            if text.strip():
+                yield row, _object(text, path, f"line {number}")
+                row += 1
+
+
+def _read_csv(path: Path) -> Iterator[Record]:
+    with _open(path) as stream:
+        lines = (_decode(line, path, f"line {number}") for number, line in enumerate(stream, start=1))
+        reader = csv.DictReader(lines, strict=True)
+        row = 0
+        while True:
+            try:
+                record = next(reader, None)
+            except csv.Error as error:
+                raise DataError(f"broken CSV: {error}", file=path, place=f"line {reader.line_num}") from error
+            if record is None:
+                return
+            if None in record or None in record.values():
+                raise DataError(
+                    f"{'more' if None in record else 'fewer'} fields than the {len(reader.fieldnames or [])} columns",
+                    file=path,
+                    place=f"line {reader.line_num}",
+                    remedy="quote fields that contain commas or line breaks",
+                )
+            yield row, record
+            row += 1
+
+
+def _read_json(path: Path) -> Iterator[Record]:
+    """Objects of a JSON array, decoded one by one."""
+    decoder = json.JSONDecoder()
+    with _open(path) as stream:
+        buffer = _TextBuffer(stream, path)
+        if buffer.peek() != "[":
+            raise DataError("not a JSON array of objects", file=path, remedy="give jsonl, or an array of objects")
+        buffer.skip(1)
+        row = 0
+        while buffer.peek() not in ("]", ""):
+            if row and buffer.peek() == ",":
+                buffer.skip(1)
+                buffer.peek()
+            value = buffer.decode(decoder, row)
+            if not isinstance(value, dict):
+                raise DataError("not a JSON object", file=path, place=f"row {row}", remedy="give an array of objects")
+            yield row, value
+            row += 1
+        if buffer.peek() != "]":
+            raise DataError("the JSON array is not closed", file=path, place=f"after row {row}", remedy=_AGAIN)
+
+
+class _TextBuffer:
+    """UTF-8 text of a stream, of which only the part that is not decoded yet is held."""
+
+    def __init__(self, stream: BinaryIO, path: Path) -> None:
+        self._stream = stream
+        self._path = path
+        self._pending = b""
+        self._text = ""
+        self._at = 0
+
+    def peek(self) -> str:
+        """Next character that is not white space, or "" at the end."""
+        while True:
+            match = _NOT_SPACE.search(self._text, self._at)
+            if match:
+                self._at = match.start()
+                return match.group()
+            self._at = len(self._text)
+            if not self._fill():
+                return ""
+
+    def skip(self, count: int) -> None:
+        self._at += count
+
+    def decode(self, decoder: json.JSONDecoder, row: int) -> object:
+        """The JSON value at the current place; reads on as long as the value may merely be incomplete."""
+        while True:
+            try:
+                value, self._at = decoder.raw_decode(self._text, self._at)
+                return value
+            except json.JSONDecodeError as error:
+                incomplete = error.pos > len(self._text) - 64 or error.msg.startswith("Unterminated string")
+                if not (incomplete and len(self._text) - self._at < _LONGEST_VALUE and self._fill()):
+                    raise DataError(
+                        f"broken JSON: {error.msg}", file=self._path, place=f"row {row}", remedy=_AGAIN
+                    ) from error
+
+    def _fill(self) -> bool:
+        block = self._stream.read(_CHUNK)
+        data = self._pending + block
+        cut = len(data)
+        if block:
+            while cut and data[cut - 1] & 0xC0 == 0x80:
+                cut -= 1
+            if cut and data[cut - 1] >= 0xC0:
+                cut -= 1
+        self._text = self._text[self._at :] + _decode(data[:cut], self._path, "")
+        self._at = 0
+        self._pending = data[cut:]
+        return bool(block)
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise DataError(f"cannot open: {error.strerror}", file=path, remedy="check the path") from error
+
+
+def _decode(data: bytes, path: Path, place: str) -> str:
+    try:
+        return data.decode("utf-8-sig" if place == "line 1" else "utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"not UTF-8 at byte {error.start} ({error.reason})", file=path, place=place, remedy=_UTF8
+        ) from error
+
+
+def _object(text: str, path: Path, place: str) -> dict:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"broken JSON: {error.msg} at column {error.colno}",
+            file=path,
+            place=place,
+            remedy="mend the line",
+        ) from error
+    if not isinstance(value, dict):
+        raise DataError("not a JSON object", file=path, place=place, remedy="give one object a line")
+    return value
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n")[0][:200]
+
+
+_AGAIN = "the file is cut short or damaged: fetch it again"
+_UTF8 = "convert the file to UTF-8 (iconv -f latin1 -t utf-8)"
