@@ -1,0 +1,56 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""What has to be replaced in verl 0.9.1 and vLLM 0.28 on a CPU: one function each, with place and reason.
+
+`tests/htpo/cpu/test_patches.py` has one test per patch that fails when the original no longer needs it.
+"""
+
+import functools
+from types import ModuleType
+
+from recipe.htpo.import_hooks import after_import
+
+
+def gloo_process_group(module: ModuleType) -> None:
+    """verl/utils/distributed.py:89 builds the backend `cpu:gloo,cpu:gloo`; torch refuses a device named twice."""
+    original = module.initialize_global_process_group_ray
+
+    @functools.wraps(original)
+    def initialize(timeout_second: float | None = None, backend: str | None = None) -> None:
+        original(timeout_second=timeout_second, backend=backend or "gloo")
+
+    module.initialize_global_process_group_ray = initialize  # type: ignore[attr-defined]
+
+
+def unpinned_offload(module: ModuleType) -> None:
+    """verl/workers/engine/fsdp/transformer_impl.py:462 pins the reference policy's memory; that needs an accelerator."""
+    module.CPUOffloadPolicy = functools.partial(_offload_policy, module.CPUOffloadPolicy)  # type: ignore[attr-defined]
+
+
+def _offload_policy(policy_class: type, pin_memory: bool = True) -> object:
+    return policy_class(pin_memory=False)
+
+
+def keep_linear_weight(module: ModuleType) -> None:
+    """vllm/model_executor/layers/linear.py:202 packs a linear weight for oneDNN and drops the original.
+
+    Every later weight sync then has no parameter to load into. Keep it: verl calls the same method again after each
+    sync (verl/workers/rollout/vllm_rollout/utils.py), which packs the new weight.
+    """
+    from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
+
+    def process_weights_after_loading(self: object, layer: object) -> None:
+        dispatch_cpu_unquantized_gemm(layer, remove_weight=False)
+
+    module.UnquantizedLinearMethod.process_weights_after_loading = process_weights_after_loading
+
+
+def install_verl_patches() -> None:
+    """Arrange for verl's modules to be patched when they are imported."""
+    after_import("verl.utils.distributed", gloo_process_group)
+    after_import("verl.workers.engine.fsdp.transformer_impl", unpinned_offload)
+
+
+def install_vllm_patches() -> None:
+    """Arrange for vLLM's modules to be patched when they are imported."""
+    after_import("vllm.model_executor.layers.linear", keep_linear_weight)

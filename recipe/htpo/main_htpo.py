@@ -1,0 +1,63 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Train with HTPO: `python -m recipe.htpo.main_htpo [--config-name htpo_cpu_trainer] [hydra overrides]`.
+
+Composes the configuration, runs the preflight, records the run in `htpo.output_dir`, and hands over to verl's own
+task runner. `htpo.dry_run=True` stops after the preflight.
+"""
+
+import os
+import sys
+
+import hydra
+from omegaconf import DictConfig, open_dict
+
+
+@hydra.main(config_path="config", config_name="htpo_trainer", version_base=None)
+def main(config: DictConfig) -> None:
+    """Preflight, then verl's training run."""
+    from recipe.htpo import preflight
+
+    problems = preflight.find_problems(config)
+    if problems:
+        preflight.print_problems(problems)
+        sys.exit(preflight.EXIT_CODE)
+    if config.htpo.dry_run:
+        print("preflight passed; htpo.dry_run=True: nothing was started")
+        return
+    train(config)
+
+
+def train(config: DictConfig) -> None:
+    """Run verl's trainer on a configuration that passed the preflight."""
+    if config.trainer.device == "cpu":
+        from recipe.htpo import cpu
+
+        # For the processes to come; in this one Hydra has imported verl, and with it the plugin, already.
+        os.environ["VERL_PLATFORM"] = "cpu"
+        cpu.activate()
+
+    from verl.trainer.main_ppo import TaskRunnerV1, run_ppo
+    from verl.trainer.ppo.utils import need_critic, need_reference_policy
+    from verl.utils.config import validate_config
+    from verl.utils.device import auto_set_device
+
+    from recipe.htpo import run_record
+
+    auto_set_device(config)
+    validate_config(
+        config=config, use_reference_policy=need_reference_policy(config), use_critic=need_critic(config)
+    )
+    run_record.write_config(config.htpo.output_dir, config)
+    metrics_file = run_record.next_metrics_file(config.htpo.output_dir)
+    os.environ["VERL_FILE_LOGGER_PATH"] = str(metrics_file.resolve())
+    with open_dict(config):
+        environment = config.ray_kwargs.ray_init.runtime_env.setdefault("env_vars", {})
+        for name in ("VERL_FILE_LOGGER_PATH", "VERL_PLATFORM"):
+            if name in os.environ:
+                environment[name] = os.environ[name]
+    run_ppo(config, task_runner_class=TaskRunnerV1)
+
+
+if __name__ == "__main__":
+    main()

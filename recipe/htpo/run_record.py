@@ -1,0 +1,78 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The files of a run: its configuration, and one metrics file per start.
+
+A run is its output directory. Starting again in the same directory continues the run, so the configuration must be
+the same; only what cannot change the result of a step may differ.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+CONFIG_FILE = "config.yaml"
+METRICS_DIR = "metrics"
+
+# May differ between two starts of one run: how long, how often, where to look.
+FREE_FIELDS = (
+    "htpo.dry_run",
+    "htpo.watchdog_timeout_s",
+    "htpo.replay_poll_interval_s",
+    "trainer.total_training_steps",
+    "trainer.total_epochs",
+    "trainer.save_freq",
+    "trainer.test_freq",
+    "trainer.logger",
+    "trainer.val_before_train",
+    "trainer.log_val_generations",
+    "trainer.max_actor_ckpt_to_keep",
+    "trainer.max_critic_ckpt_to_keep",
+    "trainer.resume_mode",
+    "trainer.resume_from_path",
+    "trainer.rollout_data_dir",
+    "trainer.validation_data_dir",
+    "ray_kwargs",
+    "global_profiler",
+)
+
+
+def changed_fields(output_dir: str | Path, config: DictConfig) -> list[str]:
+    """`field: recorded -> asked for` of every field in which `config` differs from the run recorded in `output_dir`."""
+    path = Path(output_dir) / CONFIG_FILE
+    if not path.exists():
+        return []
+    recorded = _flat(yaml.safe_load(path.read_text(encoding="utf-8")))
+    asked = _flat(OmegaConf.to_container(config, resolve=True))
+    return [
+        f"{name}: {recorded.get(name, '(absent)')} -> {asked.get(name, '(absent)')}"
+        for name in sorted(recorded.keys() | asked.keys())
+        if recorded.get(name, "(absent)") != asked.get(name, "(absent)") and not name.startswith(FREE_FIELDS)
+    ]
+
+
+def write_config(output_dir: str | Path, config: DictConfig) -> None:
+    """Record the resolved configuration of the run (atomic)."""
+    path = Path(output_dir) / CONFIG_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(OmegaConf.to_yaml(config, resolve=True), encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def next_metrics_file(output_dir: str | Path) -> Path:
+    """A file of its own for this start: verl's file logger truncates the file it opens (verl/utils/tracking.py:541)."""
+    directory = Path(output_dir) / METRICS_DIR
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory / f"{len(list(directory.glob('*.jsonl'))):04d}.jsonl"
+
+
+def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(node, dict):
+        return {prefix: node}
+    flat: dict[str, Any] = {}
+    for key, value in node.items():
+        flat |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat

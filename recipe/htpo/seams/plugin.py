@@ -1,0 +1,44 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The `verl.plugins` entry point. verl imports this module in every process (verl/__init__.py:50-76).
+
+Importing it is the registration: verl loads the entry point and does not call it. It stays light (nothing of the
+trainer or of torch is imported) because it runs while `verl` is half imported, and it does nothing for people who use
+verl for something else: names are added to verl's registries, and the CPU platform only answers to
+`VERL_PLATFORM=cpu`. verl swallows an exception raised here at DEBUG level, so `is_loaded()` is the trace that the
+trainer asks every worker for.
+"""
+
+import os
+import sys
+
+from recipe.htpo.import_hooks import after_import
+
+
+def is_loaded() -> bool:
+    """Whether verl loaded this plugin to its end in this process."""
+    return bool(getattr(sys.modules.get(__name__), "_LOADED", False))
+
+
+def _register() -> None:
+    if os.environ.get("VERL_PLATFORM", "").strip().lower() == "cpu":
+        from recipe.htpo import cpu
+
+        cpu.activate()
+
+    def register_algorithms(module: object) -> None:
+        from recipe.htpo.seams import algorithms
+
+        algorithms.register()
+
+    def register_trainers(module: object) -> None:
+        from recipe.htpo.seams import trainer
+
+        trainer.register()
+
+    after_import("verl.trainer.ppo.core_algos", register_algorithms)
+    after_import("verl.trainer.ppo.v1", register_trainers)
+
+
+_register()
+_LOADED = True

@@ -1,0 +1,96 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the trainer knows about every response of a batch: its prompt, its correctness, whether it counts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recipe.htpo.objective import ObjectiveConfig, binarise_acc, difficulty
+
+
+@dataclass(frozen=True)
+class ResponseFacts:
+    """Facts of one training batch of `B` rows; a row is one output of one agent-loop session."""
+
+    prompt_index: Tensor
+    """`[B]` int64, rows of one prompt share an index."""
+    correct: Tensor
+    """`[B]` bool, the verifier's `acc`, binarised."""
+    counted: Tensor
+    """`[B]` bool: the final output of its session, with valid tokens, not padding. Only these enter a pass rate."""
+    padding: Tensor
+    """`[B]` bool, synthetic rows that verl appends (verl/trainer/ppo/padding_utils.py)."""
+
+    @classmethod
+    def read(
+        cls,
+        keys: Sequence[str],
+        uids: Sequence[str],
+        extra_fields: Sequence[Any],
+        valid_tokens: Tensor,
+        padding: Sequence[bool],
+    ) -> "ResponseFacts":
+        """Collect the facts from verl's batch.
+
+        Args:
+            keys: `{uid}_{session}_{output}` (verl/trainer/ppo/v1/agent_loop_tq.py).
+            uids: prompt uid of every row.
+            extra_fields: the agent loop's extra fields; `reward_extra_info` carries the verifier's `acc`.
+            valid_tokens: `[B]` number of valid response tokens.
+            padding: rows tagged `is_padding`; their other fields are a copy of the first sample's.
+
+        Raises:
+            KeyError: a response without `acc`.
+            ValueError: an `acc` that is NaN.
+        """
+        index: dict[str, int] = {}
+        prompt_index = torch.tensor([index.setdefault(uid, len(index)) for uid in uids], dtype=torch.int64)
+        final_output: dict[str, int] = {}
+        for key in keys:
+            session, output = key.rsplit("_", 1)
+            final_output[session] = max(final_output.get(session, 0), int(output))
+        final = torch.tensor([final_output[key.rsplit("_", 1)[0]] == int(key.rsplit("_", 1)[1]) for key in keys])
+        is_padding = torch.tensor(padding, dtype=torch.bool)
+        acc = [0.0 if pad else _acc(fields, uid) for fields, uid, pad in zip(extra_fields, uids, padding, strict=True)]
+        return cls(
+            prompt_index=prompt_index,
+            correct=binarise_acc(acc),
+            counted=final & ~is_padding & (valid_tokens.cpu() > 0),
+            padding=is_padding,
+        )
+
+    def difficulty(self, objective: ObjectiveConfig, rollout_n: int) -> tuple[Tensor, dict[str, float]]:
+        """`hard` `[B]` bool of every row's prompt, and the prompt metrics of the step."""
+        verdict = difficulty(self.correct, self.prompt_index, self.counted, objective.difficulty_threshold)
+        hard_prompt = verdict.pass_rate < objective.difficulty_threshold
+        present = verdict.num_responses > 0
+        num_prompts = int(present.sum())
+        return hard_prompt[self.prompt_index], {
+            "htpo/hard_prompt_frac": float(hard_prompt[present].double().mean()) if num_prompts else 0.0,
+            "htpo/pass_rate": float(verdict.pass_rate[present].mean()) if num_prompts else 0.0,
+            "htpo/mixed_prompt_frac": float(
+                ((verdict.pass_rate > 0) & (verdict.pass_rate < 1))[present].double().mean()
+            )
+            if num_prompts
+            else 0.0,
+            "htpo/prompts": float(num_prompts),
+            # A failed rollout leaves its group short; difficulty then rests on fewer responses.
+            "htpo/short_prompts": float((verdict.num_responses[present] < rollout_n).sum()),
+            "htpo/rows_dropped_padding": float(self.padding.sum()),
+            "htpo/rows_dropped_empty_or_not_final": float((~self.counted & ~self.padding).sum()),
+        }
+
+
+def _acc(extra_fields: Any, uid: str) -> float:
+    fields = getattr(extra_fields, "data", extra_fields)
+    info = fields.get("reward_extra_info", {}) if isinstance(fields, Mapping) else {}
+    if "acc" not in info:
+        raise KeyError(
+            f"the reward of prompt {uid} has no `acc` (it has: {', '.join(sorted(info)) or 'nothing'}); HTPO groups "
+            "by correctness. Let reward.custom_reward_function return a dictionary with `score` and `acc`"
+        )
+    return float(info["acc"])

@@ -1,0 +1,128 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""HTPO on verl's V1 trainers: installs the loss, writes the groups' inputs, reduces the groups' metrics."""
+
+from copy import deepcopy
+from functools import partial
+from typing import Any
+
+import torch
+import transfer_queue as tq
+from omegaconf import OmegaConf, open_dict
+from tensordict import TensorDict
+from transfer_queue import KVBatchMeta
+from verl.trainer.ppo.v1.trainer_base import PPOTrainer, register_trainer
+from verl.trainer.ppo.v1.trainer_colocate_async import PPOTrainerColocateAsync
+from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
+from verl.utils.config import omega_conf_to_dataclass
+
+from recipe.htpo.objective import ObjectiveConfig, metrics_from_sums
+from recipe.htpo.seams.loss import CORRECT_FIELD, HARD_FIELD, SUMS_PREFIX, htpo_loss
+from recipe.htpo.seams.responses import ResponseFacts
+from recipe.htpo.watchdog import Watchdog
+
+# verl compares `trainer_mode` with these strings (verl/trainer/ppo/v1/trainer_base.py:153,731,902,...), so each
+# trainer is registered under a name of its own and runs under verl's.
+VERL_MODE = {"htpo_sync": "sync", "htpo_colocate_async": "colocate_async"}
+
+
+class HTPOTrainerMixin(PPOTrainer):
+    """What HTPO adds to a training step; mixed in before one of verl's trainers."""
+
+    def __init__(self, config: Any) -> None:
+        mode = config.trainer.v1.trainer_mode
+        with open_dict(config):
+            config.trainer.v1.trainer_mode = VERL_MODE.get(mode, mode)
+        self.objective = ObjectiveConfig.from_mapping(OmegaConf.to_container(config.objective, resolve=True))
+        self.watchdog = Watchdog(timeout_s=config.htpo.watchdog_timeout_s)
+        self._refilled_prompts = 0
+        super().__init__(config)
+        if config.htpo.replay_poll_interval_s is not None:
+            self.replay_buffer.poll_interval = config.htpo.replay_poll_interval_s
+
+    def on_init_end(self) -> None:
+        actor_config = deepcopy(omega_conf_to_dataclass(self.config.actor_rollout_ref.actor))
+        self.actor_rollout_wg.set_loss_fn(partial(htpo_loss, actor_config, self.objective))
+        print(f"HTPO objective: {self.objective.to_mapping()}", flush=True)
+        self.watchdog.start("the first weight synchronisation")
+        super().on_init_end()
+        self.watchdog.beat("the validation before training")
+
+    def on_step_begin(self) -> None:
+        super().on_step_begin()
+        self._refilled_prompts = 0
+        self.watchdog.beat(f"generation of step {self.global_steps}")
+
+    def on_sample_end(self) -> None:
+        super().on_sample_end()
+        self.watchdog.beat(f"log-probabilities and update of step {self.global_steps}")
+
+    def on_step_end(self) -> None:
+        self.watchdog.beat(f"weight synchronisation after step {self.global_steps}")
+        super().on_step_end()
+        self.watchdog.beat(f"the end of step {self.global_steps}")
+
+    def on_validate_begin(self) -> None:
+        super().on_validate_begin()
+        self.watchdog.beat(f"validation at step {self.global_steps}")
+
+    def on_validate_end(self) -> None:
+        super().on_validate_end()
+        self.watchdog.beat(f"the step after validation {self.global_steps}")
+
+    def _add_prompts_to_generate(self, num_prompts: int) -> int:
+        """Dynamic sampling's refill; honours `max_num_gen_batches`, which verl's V1 buffer ignores."""
+        filter_groups = self.config.algorithm.filter_groups
+        batch_size = self.config.data.train_batch_size
+        limit = filter_groups.max_num_gen_batches
+        generated = batch_size + self._refilled_prompts
+        if filter_groups.enable and limit > 0 and generated + num_prompts > limit * batch_size:
+            raise RuntimeError(
+                f"dynamic sampling stopped at step {self.global_steps}: {generated} prompts were generated and fewer "
+                f"than data.train_batch_size={batch_size} of their groups have different "
+                f"`{filter_groups.metric}` values; the task is too easy or too hard for this model, or the verifier "
+                f"is wrong. Raise algorithm.filter_groups.max_num_gen_batches (now {limit}), change the data, or set "
+                "algorithm.filter_groups.enable=False"
+            )
+        self._refilled_prompts += num_prompts
+        return super()._add_prompts_to_generate(num_prompts)
+
+    def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
+        batch = super()._compute_advantage(batch, metrics)
+        data = tq.kv_batch_get(
+            keys=batch.keys, partition_id=batch.partition_id, select_fields=["uid", "extra_fields", "response_mask"]
+        )
+        facts = ResponseFacts.read(
+            keys=batch.keys,
+            uids=list(data["uid"]),
+            extra_fields=list(data["extra_fields"]),
+            valid_tokens=torch.stack([row.sum() for row in data["response_mask"].unbind()]),
+            padding=[bool(tag.get("is_padding", False)) for tag in batch.tags],
+        )
+        hard, prompt_metrics = facts.difficulty(self.objective, self.config.actor_rollout_ref.rollout.n)
+        metrics.update(prompt_metrics)
+        fields = TensorDict({HARD_FIELD: hard, CORRECT_FIELD: facts.correct}, batch_size=len(batch))
+        return tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=fields)
+
+    def _update_actor(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
+        batch = super()._update_actor(batch, metrics)
+        prefix = "actor/" + SUMS_PREFIX
+        sums = {name.removeprefix(prefix): metrics.pop(name) for name in list(metrics) if name.startswith(prefix)}
+        if not sums:
+            raise RuntimeError("the actor update returned no group sums: the HTPO loss is not the one that ran")
+        metrics.update(metrics_from_sums(sums))
+        return batch
+
+
+class HTPOTrainerSync(HTPOTrainerMixin, PPOTrainerSync):
+    """HTPO on verl's synchronous colocated trainer."""
+
+
+class HTPOTrainerColocateAsync(HTPOTrainerMixin, PPOTrainerColocateAsync):
+    """HTPO on verl's colocated trainer with partial rollouts."""
+
+
+def register() -> None:
+    """Add the trainers to verl's registry (verl/trainer/ppo/v1/trainer_base.py:1999)."""
+    register_trainer("htpo_sync")(HTPOTrainerSync)
+    register_trainer("htpo_colocate_async")(HTPOTrainerColocateAsync)

@@ -1,0 +1,53 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Ends a run that makes no progress.
+
+verl waits for ever when a vLLM worker fails inside a weight synchronisation (a ZMQ receive without time-out), when
+generation stalls, or when dynamic sampling finds no group it may keep.
+"""
+
+import faulthandler
+import os
+import sys
+import threading
+import time
+
+EXIT_CODE = 70
+
+
+class Watchdog:
+    """A thread in the trainer's process that ends it when `beat` has not been called for `timeout_s` seconds."""
+
+    def __init__(self, timeout_s: float) -> None:
+        if timeout_s <= 0:
+            raise ValueError(f"htpo.watchdog_timeout_s must be positive, got {timeout_s}")
+        self.timeout_s = timeout_s
+        self._phase = "start-up"
+        self._last_beat = time.monotonic()
+        self._thread: threading.Thread | None = None
+
+    def start(self, phase: str) -> None:
+        """Begin to watch; `phase` names what is waited for."""
+        self.beat(phase)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._watch, name="htpo-watchdog", daemon=True)
+            self._thread.start()
+
+    def beat(self, phase: str) -> None:
+        """Report progress: the phase that begins now."""
+        self._phase, self._last_beat = phase, time.monotonic()
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(min(1.0, self.timeout_s / 4))
+            if time.monotonic() - self._last_beat > self.timeout_s:
+                print(
+                    f"HTPO watchdog: no progress for {self.timeout_s:.0f} s in {self._phase}; ending the run. An error "
+                    "of a rollout or training worker usually stands above this line; the stacks of this process "
+                    "follow. Raise htpo.watchdog_timeout_s if the phase is only slow.",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
+                sys.stderr.flush()
+                os._exit(EXIT_CODE)
