@@ -1,0 +1,124 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Metrics: values by hand, additivity over any split of the batch, and empty groups."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from objective_batches import CLIP, batches, loss_of, random_batch
+
+from recipe.htpo.objective import (
+    TokenGroups,
+    add_sums,
+    group_sums,
+    load_preset,
+    metrics_from_sums,
+    sums_to_floats,
+    token_loss,
+)
+
+
+def _sums(batch, config):
+    groups, output, gradient = loss_of(batch, config)
+    return group_sums(groups, output, batch["adv"], batch["mask"], batch["ent"], gradient)
+
+
+def _metrics(sums):
+    return metrics_from_sums(sums_to_floats(sums))
+
+
+def test_six_tokens_by_hand():
+    """Group 2 above, below and inside the clip range, group 4 below, group 1 and group 6 detached."""
+    ratio = torch.tensor([2.0, 0.5, 1.0, 0.5, 1.0, 1.0, 7.0], dtype=torch.float64)
+    group = torch.tensor([2, 2, 2, 4, 1, 6, 0], dtype=torch.int8)
+    adv = torch.tensor([1.0, 1.0, -1.0, -1.0, 1.0, 1.0, 1.0], dtype=torch.float64)
+    entropy = torch.tensor([1.0, 2.0, 3.0, 4.0, 0.0, 5.0, torch.nan], dtype=torch.float64)
+    mark = torch.arange(7)
+    groups = TokenGroups(group, mark == 4, mark == 5)
+    log_prob = ratio.log().requires_grad_()
+    output = token_loss(log_prob, ratio * 0, adv, group > 0, groups, load_preset("htpo"), *CLIP)
+    (gradient,) = torch.autograd.grad(output.loss.sum(), log_prob)
+    metrics = _metrics(group_sums(groups, output, adv, group > 0, entropy, gradient))
+
+    assert metrics["htpo/frac_group2"] == pytest.approx(3 / 6)
+    assert metrics["htpo/frac_group4"] == pytest.approx(1 / 6)
+    assert metrics["htpo/clip_frac_group2"] == pytest.approx(1 / 3)  # 2.0 with A > 0
+    assert metrics["htpo/clip_frac_group4"] == pytest.approx(1.0)  # 0.5 with A < 0
+    assert metrics["htpo/replaced_frac_group2"] == pytest.approx(1 / 3)
+    assert metrics["htpo/detach_low_frac_group1"] == metrics["htpo/detach_high_frac_group6"] == 1.0
+    assert metrics["htpo/entropy_group2"] == pytest.approx(2.0)
+    assert metrics["htpo/ratio_group2"] == pytest.approx(3.5 / 3)
+    # Losses: -1.28, -0.5, +1 in group 2 and 0.8 in group 4; the gradients have the same size.
+    for share in ("loss_share", "grad_share"):
+        assert metrics[f"htpo/{share}_group2"] == pytest.approx(2.78 / 3.58)
+        assert metrics[f"htpo/{share}_group4"] == pytest.approx(0.8 / 3.58)
+    assert metrics["htpo/replaced_frac_2up"] == metrics["htpo/replaced_frac_48dn"] == pytest.approx(1 / 6)
+    assert metrics["htpo/replaced_frac_2dn"] == 0.0
+    assert metrics["htpo/detach_frac_low"] == metrics["htpo/detach_frac_high"] == pytest.approx(1 / 6)
+    assert metrics["htpo/sign_mismatch_frac"] == pytest.approx(1 / 6)
+    assert metrics["htpo/entropy_zero_frac"] == pytest.approx(1 / 6)
+    assert metrics["actor/pg_clipfrac"] == pytest.approx(2 / 6)
+    assert metrics["actor/ppo_kl"] == pytest.approx(-(math.log(2.0) - 2 * math.log(2.0)) / 6)
+
+
+@pytest.mark.parametrize("preset", ["htpo", "htpo_released", "entropy_80_20"])
+@given(batch=batches(), part_of_row=st.lists(st.integers(0, 3), min_size=10, max_size=10))
+def test_any_split_of_the_batch_gives_the_same_metrics(preset, batch, part_of_row):
+    config = load_preset(preset)
+    part = torch.tensor(part_of_row)[: len(batch["hard"])]
+    pieces = [{name: value[part == i] for name, value in batch.items()} for i in part.unique()]
+    sums = [_sums(piece, config) for piece in pieces]
+    total = sums[0]
+    for other in sums[1:]:
+        total = add_sums(total, other)
+    expected, got = _metrics(_sums(batch, config)), _metrics(total)
+    assert got == pytest.approx(expected, rel=1e-12, abs=1e-12)
+    assert all(math.isfinite(value) for value in got.values())
+
+
+@given(batch=batches())
+def test_packed_tokens_give_the_same_loss_and_sums(batch):
+    config = load_preset("htpo")
+    groups, output, gradient = loss_of(batch, config)
+    valid = batch["mask"] > 0
+    packed_groups = TokenGroups(groups.group[valid], groups.detach_low[valid], groups.detach_high[valid])
+    packed = {name: batch[name][valid] for name in ("logp", "old", "adv", "mask", "ent")}
+    log_prob = packed["logp"].clone().requires_grad_()
+    packed_output = token_loss(log_prob, packed["old"], packed["adv"], packed["mask"], packed_groups, config, *CLIP)
+    (packed_gradient,) = torch.autograd.grad(packed_output.loss.sum(), log_prob)
+    assert torch.equal(packed_output.loss, output.loss[valid])
+    assert torch.equal(packed_gradient, gradient[valid])
+    sums = group_sums(packed_groups, packed_output, packed["adv"], packed["mask"], packed["ent"], packed_gradient)
+    assert _metrics(sums) == pytest.approx(_metrics(_sums(batch, config)), rel=1e-12, abs=1e-12)
+
+
+@given(seed=st.integers(0, 1000), order=st.permutations(range(8)), parts=st.integers(1, 4))
+def test_micro_batches_of_a_global_batch_give_the_same_loss_gradient(seed, order, parts):
+    """Per-token losses do not depend on the batch around them, so sums over micro-batches are those of the whole."""
+    batch, config = random_batch(seed, rows=8), load_preset("htpo")
+    _, whole, gradient = loss_of(batch, config)
+    for rows in torch.tensor(order).chunk(parts):
+        _, piece, piece_gradient = loss_of({name: value[rows] for name, value in batch.items()}, config)
+        assert torch.equal(piece.loss, whole.loss[rows])
+        assert torch.equal(piece_gradient, gradient[rows])
+
+
+def test_a_batch_of_padding_rows_gives_zeros():
+    batch = random_batch(3)
+    batch["mask"] = torch.zeros_like(batch["mask"])
+    metrics = _metrics(_sums(batch, load_preset("htpo")))
+    assert set(metrics.values()) == {0.0}
+
+
+def test_without_gradients_there_are_no_gradient_shares():
+    batch, config = random_batch(4), load_preset("htpo")
+    groups, output, _ = loss_of(batch, config)
+    with_gradient = _metrics(_sums(batch, config))
+    without = _metrics(group_sums(groups, output, batch["adv"], batch["mask"], batch["ent"]))
+    assert with_gradient.keys() - without.keys() == {f"htpo/grad_share_group{g}" for g in range(1, 9)}
+    assert sum(with_gradient[f"htpo/grad_share_group{g}"] for g in range(1, 9)) == pytest.approx(1.0)
+    with pytest.raises(ValueError, match="different names: abs_grad/1"):
+        add_sums(_sums(batch, config), group_sums(groups, output, batch["adv"], batch["mask"], batch["ent"]))
