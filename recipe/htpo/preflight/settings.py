@@ -1,0 +1,118 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Settings that verl would ignore, misread, or that contradict the objective."""
+
+from collections.abc import Iterator
+
+from omegaconf import DictConfig, OmegaConf
+
+from recipe.htpo.objective import ObjectiveConfig
+from recipe.htpo.preflight.problem import Problem
+
+TRAINER_MODES = ("htpo_sync", "htpo_colocate_async")
+
+# Keys that verl 0.9.1 still composes and its V1 entry point never reads (verl/trainer/config/legacy_reward_impl.yaml).
+LEGACY_KEYS = {
+    "custom_reward_function.path": "reward.custom_reward_function.path",
+    "custom_reward_function.name": "reward.custom_reward_function.name",
+    "reward_model.num_workers": "reward.num_workers",
+    "reward_model.reward_manager": "reward.reward_manager.name",
+    "reward_model.reward_loop_source": "reward.reward_manager.source",
+    "reward_model.reward_loop_module_path": "reward.reward_manager.module.path",
+    "reward_model.reward_loop_class_name": "reward.reward_manager.name",
+    "reward_model.overlong_buffer": "reward.reward_kwargs.overlong_buffer_cfg",
+    "reward_model.enable": "reward.reward_model.enable",
+    "reward_model.enable_resource_pool": "reward.reward_model.enable_resource_pool",
+    "reward_model.n_gpus_per_node": "reward.reward_model.n_gpus_per_node",
+    "reward_model.nnodes": "reward.reward_model.nnodes",
+    "reward_model.model": "reward.reward_model.model_path",
+    "reward_model.rollout": "reward.reward_model.rollout",
+    "sandbox_fusion.url": "reward.sandbox_fusion.url",
+    "sandbox_fusion.max_concurrent": "reward.sandbox_fusion.max_concurrent",
+    "sandbox_fusion.memory_limit_mb": "reward.sandbox_fusion.memory_limit_mb",
+}
+
+
+def check_missing(config: DictConfig) -> Iterator[Problem]:
+    """Every mandatory field has a value."""
+    for field in sorted(OmegaConf.missing_keys(config)):
+        if not field.startswith(("critic.", "reward.reward_model.", "distillation.")):
+            yield Problem(field, "has no value", f"set {field}=...")
+
+
+def check_objective(config: DictConfig) -> Iterator[Problem]:
+    """The table of objectives is valid and is the one that will be trained with."""
+    try:
+        objective = ObjectiveConfig.from_mapping(OmegaConf.to_container(config.objective, resolve=True))
+    except ValueError as error:
+        yield Problem("objective", str(error), "choose a preset with objective=NAME, or correct the field")
+        return
+    loss_mode = config.actor_rollout_ref.actor.policy_loss.loss_mode
+    if loss_mode != "htpo":
+        yield Problem(
+            "actor_rollout_ref.actor.policy_loss.loss_mode",
+            f"is {loss_mode}, so the table of objectives would have no effect",
+            "use htpo; objective=dapo is verl's vanilla loss, bit for bit",
+        )
+    if objective.entropy_source == "current" and not config.actor_rollout_ref.actor.calculate_entropy:
+        yield Problem(
+            "objective.entropy_source",
+            "is `current`, but the update does not compute the entropy",
+            "set actor_rollout_ref.actor.calculate_entropy=True, or objective.entropy_source=old",
+        )
+    correction = config.algorithm.get("rollout_correction")
+    if correction is not None and correction.get("bypass_mode"):
+        yield Problem(
+            "algorithm.rollout_correction.bypass_mode",
+            "skips the old policy's forward pass, so there is no entropy to group tokens by",
+            "set it to False",
+        )
+
+
+def check_trainer_mode(config: DictConfig) -> Iterator[Problem]:
+    """The trainer is one that installs the objective."""
+    mode = config.trainer.v1.trainer_mode
+    if mode not in TRAINER_MODES:
+        yield Problem(
+            "trainer.v1.trainer_mode",
+            f"is {mode}, which does not install the HTPO loss",
+            f"use one of {', '.join(TRAINER_MODES)}",
+        )
+    if not config.trainer.use_v1:
+        yield Problem("trainer.use_v1", "is False; HTPO runs on verl's V1 trainer", "set it to True")
+
+
+def check_legacy_reward_keys(config: DictConfig) -> Iterator[Problem]:
+    """No reward setting stands where verl no longer reads it."""
+    for old, new in LEGACY_KEYS.items():
+        value = OmegaConf.select(config, old)
+        if isinstance(value, DictConfig):
+            value = next((leaf for leaf in _leaves(value) if leaf is not None), None)
+        if value is not None:
+            yield Problem(old, "is set, but verl 0.9.1 silently ignores this key", f"use {new}")
+
+
+def check_cpu(config: DictConfig) -> Iterator[Problem]:
+    """What does not run, or not sensibly, without an accelerator."""
+    if config.trainer.device != "cpu":
+        return
+    actor = config.actor_rollout_ref.actor
+    if actor.strategy == "fsdp":
+        yield Problem(
+            "actor_rollout_ref.actor.strategy", "is fsdp (FSDP1), which does not run on a CPU", "use fsdp2"
+        )
+    if config.actor_rollout_ref.rollout.dtype != "float32":
+        yield Problem(
+            "actor_rollout_ref.rollout.dtype",
+            f"is {config.actor_rollout_ref.rollout.dtype}: 20 times slower than float32 on most CPUs, and not the "
+            "trainer's precision",
+            "use float32",
+        )
+
+
+def _leaves(node: DictConfig) -> Iterator[object]:
+    for value in node.values():
+        if isinstance(value, DictConfig):
+            yield from _leaves(value)
+        else:
+            yield value

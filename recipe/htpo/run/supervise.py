@@ -1,0 +1,143 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m recipe.htpo.run.supervise --output-dir DIR -- COMMAND...`: a training command with progress and an end.
+
+The command's output goes to `DIR/log.txt`; one line per step is shown. However the command ends, by itself, by
+Ctrl-C or by a signal, none of its processes and none of its shared-memory files stay behind.
+"""
+
+import argparse
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+from recipe.htpo.run import processes
+from recipe.htpo.run.metrics_log import read_steps, validation_accuracy
+
+POLL_S = 0.5
+LOOK_EVERY_S = 5.0
+INTERRUPT_GRACE_S = 20.0
+TAIL_LINES = 25
+STATS_FILE = "process_stats.json"
+
+
+class _Interrupted(Exception):
+    """A signal asked for the end."""
+
+
+def main() -> int:
+    """Run the command; its exit code, or 128 + signal number when a signal ended it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output-dir", type=Path, required=True, help="output directory of the run")
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="after --, the training command")
+    args = parser.parse_args()
+    command = args.command[1:] if args.command[:1] == ["--"] else args.command
+    if not command:
+        parser.error("no command given after --")
+    args.output_dir.mkdir(parents=True, exist_ok=True)
+    return supervise(command, args.output_dir)
+
+
+def supervise(command: list[str], output_dir: Path) -> int:
+    """Run `command` with its output in `output_dir/log.txt`, print progress, clean up."""
+    processes.adopt_orphans()
+    received: list[int] = []
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        raise _Interrupted
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
+    log = output_dir / "log.txt"
+    print(f"log: {log}", flush=True)
+    tree = processes.ProcessTree()
+    progress = _Progress(output_dir)
+    with log.open("ab") as stream:
+        offset = stream.tell()
+        child = psutil.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=processes.die_with_parent,
+        )
+        try:
+            _follow(child, tree, progress)
+        except _Interrupted:
+            print("\ninterrupted: ending the run; the same command resumes from the last checkpoint", flush=True)
+            _ignore_signals()
+            child.send_signal(signal.SIGINT)
+            processes.wait(INTERRUPT_GRACE_S, child)
+        finally:
+            _ignore_signals()
+            tree.end()
+    progress.update()
+    (output_dir / STATS_FILE).write_text(json.dumps({"peak_pss_bytes": tree.peak_bytes}) + "\n", encoding="utf-8")
+    code = 128 + received[0] if received else int(child.returncode)
+    if code and not received:
+        _show_failure(log, offset, code)
+    return code
+
+
+def _follow(child: psutil.Popen, tree: processes.ProcessTree, progress: "_Progress") -> None:
+    next_look = 0.0
+    while child.poll() is None:
+        time.sleep(POLL_S)
+        progress.update()
+        if time.monotonic() >= next_look:
+            tree.look()
+            next_look = time.monotonic() + LOOK_EVERY_S
+
+
+def _ignore_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
+class _Progress:
+    """One line for every step that the metrics files gain."""
+
+    def __init__(self, output_dir: Path) -> None:
+        self._output_dir = output_dir
+        self._seen = set(read_steps(output_dir))
+        self._start = time.monotonic()
+
+    def update(self) -> None:
+        for step, metrics in read_steps(self._output_dir).items():
+            if step not in self._seen:
+                self._seen.add(step)
+                print(f"[{time.monotonic() - self._start:5.0f} s] {_line(step, metrics)}", flush=True)
+
+
+def _line(step: int, metrics: dict[str, float]) -> str:
+    parts = [f"step {step:4d}"]
+    if "htpo/pass_rate" in metrics:
+        parts += [
+            f"pass rate {metrics['htpo/pass_rate']:.3f}",
+            f"hard prompts {metrics['htpo/hard_prompt_frac']:.2f}",
+            f"entropy {metrics['actor/entropy']:.3f}",
+            f"{metrics['timing_s/step']:.1f} s",
+        ]
+    parts += [f"held-out {source} accuracy {value:.3f}" for source, value in validation_accuracy(metrics).items()]
+    return "  ".join(parts)
+
+
+def _show_failure(log: Path, offset: int, code: int) -> None:
+    with log.open("rb") as stream:
+        stream.seek(offset)
+        lines = stream.read().decode("utf-8", errors="replace").splitlines()
+    reasons = [line for line in lines if "HTPO watchdog:" in line]
+    print(f"the run failed (exit code {code}); the end of {log}:", file=sys.stderr)
+    print("\n".join(f"    {line}" for line in lines[-TAIL_LINES:] + reasons), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

