@@ -1,0 +1,138 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Makes the demo model directory, or finds it already made.
+
+python -m recipe.htpo.demo.warmup --out DIR
+"""
+
+import argparse
+import json
+import os
+import shutil
+import time
+from dataclasses import asdict, fields
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from data_prep.arithmetic import problems
+from recipe.htpo.demo.evaluate import evaluate, results_table
+from recipe.htpo.demo.training import WarmupRecipe, train
+
+RECORD = "warmup.json"
+# Raise it whenever a change of model, tokenizer, data or training makes other weights from the same recipe.
+RECIPE_VERSION = 1
+EVALUATION_SAMPLES = 8
+
+
+def ensure_warm_model(
+    out_dir: str | Path,
+    recipe: WarmupRecipe | None = None,
+    *,
+    threads: int = 2,
+    evaluation_prompts: int = 256,
+    console: Console | None = None,
+) -> Path:
+    """Returns ``out_dir`` with a model made by ``recipe`` (default: ``WarmupRecipe()``), training it if need be.
+
+    A finished directory is used again when its ``warmup.json`` records the same recipe; otherwise the model is made
+    anew and takes its place. The directory appears by a rename, complete, so an interrupted run leaves no half model.
+    Same recipe, same ``threads`` and same machine give the same weights. The number of torch threads is put back.
+
+    Raises FileExistsError when ``out_dir`` exists and is not a directory that this function made.
+    """
+    out_dir = Path(out_dir)
+    recipe = recipe or WarmupRecipe()
+    console = console or Console()
+    asked = {"version": RECIPE_VERSION, **asdict(recipe)}
+    if out_dir.exists():
+        difference = _difference(_recorded_recipe(out_dir), json.loads(json.dumps(asked)))
+        if not difference:
+            console.print(f"Demo model: {out_dir} is there, made by the same recipe.", soft_wrap=True)
+            return out_dir
+        console.print(
+            f"Demo model: {out_dir} was made by another recipe ({difference}); it is made anew.", soft_wrap=True
+        )
+    building = out_dir.with_name(f".{out_dir.name}.building-{os.getpid()}")
+    building.mkdir(parents=True)
+    try:
+        _build(building, recipe, asked, threads, evaluation_prompts, console)
+        if out_dir.exists():
+            shutil.rmtree(out_dir)
+        building.rename(out_dir)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return out_dir
+
+
+def _build(
+    directory: Path, recipe: WarmupRecipe, asked: dict, threads: int, evaluation_prompts: int, console: Console
+) -> None:
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        started = time.monotonic()
+        model, tokenizer, losses = train(recipe)
+        seconds = time.monotonic() - started
+        console.print(f"Warm-up: {recipe.steps} steps in {seconds:.0f} s, loss {losses[0]:.3f} -> {losses[-1]:.3f}")
+        held_out = problems("test", evaluation_prompts, recipe.seed, recipe.terms)
+        results = evaluate(model, tokenizer, held_out, EVALUATION_SAMPLES, recipe.seed)
+    finally:
+        torch.set_num_threads(threads_before)
+    console.print(results_table(results, f"Held-out problems, {EVALUATION_SAMPLES} samples per prompt"))
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    record = {
+        "recipe": asked,
+        "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers")},
+        "threads": threads,
+        "train_seconds": round(seconds, 1),
+        "final_loss": losses[-1],
+        "held_out": {str(level): asdict(result) for level, result in results.items()},
+    }
+    (directory / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _recorded_recipe(directory: Path) -> dict:
+    record = directory / RECORD
+    if not record.is_file():
+        raise FileExistsError(
+            f"{directory} exists but is no demo model ({RECORD} is missing): choose another directory or remove it"
+        )
+    return json.loads(record.read_text())["recipe"]
+
+
+def _difference(recorded: dict, asked: dict) -> str:
+    """What differs between two recipes, for people; empty when nothing does."""
+    return ", ".join(
+        f"{name}: {recorded.get(name)} there, {asked.get(name)} asked"
+        for name in sorted(recorded.keys() | asked.keys())
+        if recorded.get(name) != asked.get(name)
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Make the demo model directory, unless it is there already.")
+    parser.add_argument("--out", type=Path, required=True, help="model directory to make")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads of torch")
+    defaults = WarmupRecipe()
+    for field in fields(WarmupRecipe):
+        default = getattr(defaults, field.name)
+        many = isinstance(default, tuple)
+        parser.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            type=int if many else type(default),
+            nargs="+" if many else None,
+            default=default,
+            help=f"default: {default}",
+        )
+    args = parser.parse_args()
+    values = {field.name: getattr(args, field.name) for field in fields(WarmupRecipe)}
+    recipe = WarmupRecipe(**{**values, "terms": tuple(values["terms"])})
+    ensure_warm_model(args.out, recipe, threads=args.threads)
+
+
+if __name__ == "__main__":
+    main()
