@@ -24,7 +24,7 @@ class VerifierConfig:
     answer_phrases: bool = True
     """Without a box and an answer line, the last "answer is ...", ``答案是...`` or ``#### n`` states the answer."""
     accept_unclosed_box: bool = False
-    """Read a last box that never closes up to the end of the response. Off: the response was cut, so it has no answer."""
+    """Read a last box that never closes to the end of the response. Off: such a response was cut and has no answer."""
     join_adjacent_boxes: bool = True
     """Last boxes parted only by punctuation, "and" or "or" are one list of answers. Off: the last box alone counts."""
     require_evaluated: Evaluated = "integer"
@@ -62,7 +62,7 @@ class VerifierConfig:
     max_items: int = 64
     """Most elements of one list, set, tuple or matrix, and most values a plus-minus may expand to."""
     max_bits: int = 14_000
-    """Longest exact integer, in bits, in literals and in exact arithmetic. At most 14,000: Python reads 4,300 digits."""
+    """Longest exact integer, in bits. At most 14,000, because Python reads at most 4,300 digits."""
     max_exponent: int = 4_000
     """Largest integer exponent that is computed exactly."""
     max_factorial: int = 500

@@ -4,12 +4,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
+from recipe.htpo.verifier.compare import Comparison, expand_signs
 from recipe.htpo.verifier.config import DEFAULT_CONFIG, VerifierConfig
+from recipe.htpo.verifier.errors import OverLimit, Unreadable
+from recipe.htpo.verifier.evaluated import is_evaluated, is_evaluated_text, is_several
 from recipe.htpo.verifier.extract import extract_answer
 from recipe.htpo.verifier.literal import parse_literal
+from recipe.htpo.verifier.nodes import Node
 from recipe.htpo.verifier.normalize import normalize
+from recipe.htpo.verifier.parser import parse
+from recipe.htpo.verifier.text import choice_letter, split_choice, words_equal
 from recipe.htpo.verifier.verdict import Reason, Verdict
 
 GroundTruth = str | Sequence[str] | None
@@ -49,8 +56,60 @@ def ground_truth_problem(ground_truth: object, config: VerifierConfig = DEFAULT_
 
 
 def compare_answers(pred: str, truth: str, config: VerifierConfig) -> Reason:
-    """Compare two normalised answers."""
+    """Compare two normalised answers, the second of which is the asked form."""
+    if pred == truth:
+        return "equal"
     expected, value = parse_literal(truth, config), parse_literal(pred, config)
     if expected is not None and value is not None:
-        return "equal" if value == expected else "not_equal"
-    return "equal" if pred == truth else "not_equal"
+        if value != expected:
+            return "not_equal"
+        return "equal" if is_evaluated_text(pred, truth, config) else "format"
+    letter, pred_letter = choice_letter(truth), choice_letter(pred)
+    if letter is not None and pred_letter is not None:
+        return "equal" if letter == pred_letter else "not_equal"
+    if config.choice_prefix:
+        (truth_letter, truth_rest), (pred_prefix, pred_rest) = split_choice(truth), split_choice(pred)
+        if letter is not None and pred_prefix is not None:
+            return "equal" if letter == pred_prefix else "not_equal"
+        if pred_letter is not None and truth_letter is not None:
+            return "equal" if pred_letter == truth_letter else "not_equal"
+        if truth_letter is not None and pred_prefix is not None and truth_letter != pred_prefix:
+            return "not_equal"
+        truth, pred = truth_rest, pred_rest
+    try:
+        return _compare_trees(pred, truth, config)
+    except (OverLimit, RecursionError):
+        return "over_limit"
+
+
+def _compare_trees(pred: str, truth: str, config: VerifierConfig) -> Reason:
+    try:
+        expected = _parse_truth(truth, config)
+        found = parse(pred, config)
+    except Unreadable:
+        return "equal" if words_equal(pred, truth) else "format"
+    comparison = Comparison(config)
+    reason: Reason = "not_equal"
+    for left, right in _list_readings(pred, found, truth, expected, config):
+        if comparison.equal(left, right):
+            return "equal" if is_evaluated(left, right, config) else "format"
+    if not is_several(expected) and is_several(expand_signs(found, config)):
+        reason = "refused_multiple"
+    return reason
+
+
+@lru_cache(maxsize=4096)
+def _parse_truth(truth: str, config: VerifierConfig) -> Node:
+    """Every response to a prompt meets the same ground truth: read it once."""
+    return parse(truth, config)
+
+
+def _list_readings(
+    pred: str, found: Node, truth: str, expected: Node, config: VerifierConfig
+) -> Iterator[tuple[Node, Node]]:
+    """Both trees; then, beside a list, ``100,200`` on the other side as a list too."""
+    yield found, expected
+    if is_several(expected) and not is_several(found) and "," in pred:
+        yield parse(pred, config, merge_thousands=False), expected
+    elif is_several(found) and not is_several(expected) and "," in truth:
+        yield found, parse(truth, config, merge_thousands=False)

@@ -1,0 +1,382 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Stage 3: whether two answers are the same, by the kind of value each one is. Symmetric."""
+
+from __future__ import annotations
+
+from itertools import product
+
+from recipe.htpo.verifier.config import VerifierConfig
+from recipe.htpo.verifier.errors import OverLimit
+from recipe.htpo.verifier.nodes import (
+    Matrix,
+    Name,
+    Node,
+    Num,
+    Op,
+    Quantity,
+    Ratio,
+    Rel,
+    Seq,
+    SetOp,
+    Words,
+    children,
+    walk,
+)
+from recipe.htpo.verifier.relations import FLIPPED, is_label, label_and_values, single_steps
+from recipe.htpo.verifier.scalars import Scalars, infinity_sign
+from recipe.htpo.verifier.sets import (
+    EVERYTHING,
+    INFINITY,
+    SET_OPERATIONS,
+    Bound,
+    Interval,
+    RealSet,
+    complement,
+    intersection,
+    sets_equal,
+    union,
+)
+from recipe.htpo.verifier.text import words_equal
+
+_ORDERS = frozenset({"<", "<=", ">", ">="})
+
+
+class Comparison:
+    """One comparison of two trees under one work limit."""
+
+    def __init__(self, config: VerifierConfig) -> None:
+        self.config = config
+        self.scalars = Scalars(config)
+
+    def equal(self, left: Node, right: Node) -> bool:
+        """Whether two answers are the same."""
+        self.scalars.ops.spend(2)
+        if left == right:
+            return True
+        left, right = expand_signs(left, self.config), expand_signs(right, self.config)
+        if isinstance(left, Rel) or isinstance(right, Rel):
+            return self._relations(left, right)
+        if _is_set(left) or _is_set(right):
+            return self._sets(left, right)
+        if isinstance(left, Matrix) or isinstance(right, Matrix):
+            return self._matrices(left, right)
+        if isinstance(left, Seq) or isinstance(right, Seq):
+            return self._sequences(left, right)
+        if isinstance(left, Ratio) or isinstance(right, Ratio):
+            return self._ratios(left, right)
+        if isinstance(left, Words) or isinstance(right, Words):
+            return isinstance(left, Words) and isinstance(right, Words) and words_equal(left.text, right.text)
+        return self.scalars.equal(left, right)
+
+    # Sequences
+
+    def _sequences(self, left: Node, right: Node) -> bool:
+        if not isinstance(left, Seq):
+            left, right = right, left
+        assert isinstance(left, Seq)
+        if not isinstance(right, Seq):
+            return left.opening == "\\{" and len(left.items) == 1 and self.equal(left.items[0], right)
+        if not _is_ordered(left) and not _is_ordered(right):
+            return self._same_members(left.items, right.items)
+        if len(left.items) != len(right.items) or not self._same_brackets(left, right):
+            return False
+        return all(self.equal(a, b) for a, b in zip(left.items, right.items, strict=True))
+
+    def _same_brackets(self, left: Seq, right: Seq) -> bool:
+        a, b = sorted((left, right), key=lambda seq: _is_ordered(seq))
+        if not _is_ordered(a):
+            return (
+                a.opening == "" and a.joint != "or" and self.config.bare_list_as_tuple and b.closing in (")", "rangle")
+            )
+        if (a.opening, a.closing) == (b.opening, b.closing):
+            return True
+        if not self.config.vector_as_tuple or {a.opening + a.closing, b.opening + b.closing} & {"(]", "[)"}:
+            return False
+        return len(a.items) != 2 or "langle" in (a.opening, b.opening)
+
+    def _same_members(self, left: tuple[Node, ...], right: tuple[Node, ...]) -> bool:
+        """Equal as multisets: each member finds a partner of its own."""
+        left, right = self._flat(left), self._flat(right)
+        if len(left) != len(right):
+            return False
+        rest = list(right)
+        for item in left:
+            partner = next((index for index, other in enumerate(rest) if self.equal(item, other)), None)
+            if partner is None:
+                return False
+            rest.pop(partner)
+        return True
+
+    def _flat(self, items: tuple[Node, ...]) -> tuple[Node, ...]:
+        """Members, with the values of a plus-minus as members of their own."""
+        found: list[Node] = []
+        for item in items:
+            if isinstance(item, Rel) and item.ops == ("=",) and is_label(item.sides[0]):
+                expanded = expand_signs(item.sides[1], self.config)
+            else:
+                expanded = expand_signs(item, self.config)
+            if isinstance(expanded, Seq) and expanded.opening == "":
+                found.extend(expanded.items)
+            else:
+                found.append(item)
+        if len(found) > self.config.max_items:
+            raise OverLimit("items")
+        return tuple(found)
+
+    # Matrices
+
+    def _matrices(self, left: Node, right: Node) -> bool:
+        if isinstance(left, Matrix) and isinstance(right, Matrix):
+            if len(left.rows) != len(right.rows) or left.kind != right.kind:
+                return False
+            return all(
+                len(a) == len(b) and all(self.equal(x, y) for x, y in zip(a, b, strict=True))
+                for a, b in zip(left.rows, right.rows, strict=True)
+            )
+        matrix, other = (left, right) if isinstance(left, Matrix) else (right, left)
+        assert isinstance(matrix, Matrix)
+        entries = children(matrix)
+        if (
+            not self.config.vector_as_tuple
+            or not isinstance(other, Seq)
+            or 1 not in (len(matrix.rows), len(matrix.rows[0]))
+        ):
+            return False
+        if other.opening not in ("(", "langle", "[") or other.closing not in (")", "rangle", "]"):
+            return False
+        return len(entries) == len(other.items) and all(map(self.equal, entries, other.items))
+
+    # Ratios and times
+
+    def _ratios(self, left: Node, right: Node) -> bool:
+        if isinstance(left, Ratio) and isinstance(right, Ratio):
+            if len(left.parts) != len(right.parts):
+                return False
+            if _is_time(left) and _is_time(right):
+                same = all(self.scalars.equal(a, b) for a, b in zip(left.parts, right.parts, strict=True))
+                return same and ("" in (left.suffix, right.suffix) or left.suffix == right.suffix)
+            return all(
+                self.scalars.equal(Op("mul", (a, right.parts[0])), Op("mul", (left.parts[0], b)))
+                for a, b in zip(left.parts, right.parts, strict=True)
+            )
+        ratio, other = (left, right) if isinstance(left, Ratio) else (right, left)
+        assert isinstance(ratio, Ratio)
+        if not self.config.ratio_as_fraction or len(ratio.parts) != 2 or ratio.suffix:
+            return False
+        return not isinstance(other, Words) and self.scalars.equal(Op("div", ratio.parts), other)
+
+    # Relations
+
+    def _relations(self, left: Node, right: Node) -> bool:
+        left_label, left_values = label_and_values(left, self.scalars) if isinstance(left, Rel) else (None, [left])
+        right_label, right_values = label_and_values(right, self.scalars) if isinstance(right, Rel) else (None, [right])
+        both = isinstance(left, Rel) and isinstance(right, Rel)
+        if left_values and right_values and (not both or self._labels_agree(left_label, right_label)):
+            if any(
+                self.equal(a, b)
+                for a in left_values
+                for b in right_values
+                if not _is_equation(a) and not _is_equation(b)
+            ):
+                return True
+        if _is_set(left) or _is_set(right):
+            names = {_bound_name(side) for side in (left, right)} - {None}
+            return len(names) < 2 and self._sets(left, right)
+        return isinstance(left, Rel) and isinstance(right, Rel) and self._same_solutions(left, right)
+
+    def _labels_agree(self, left: Node | None, right: Node | None) -> bool:
+        """Different plain names are different statements, an expression is no label beside another one."""
+        if left is None or right is None:
+            return True
+        if not is_label(left) or not is_label(right):
+            return False
+        return not (isinstance(left, Name) and isinstance(right, Name)) or left == right
+
+    def _same_solutions(self, left: Rel, right: Rel) -> bool:
+        """Whether two relations differ by a constant factor, link by link."""
+        if len(left.ops) != len(right.ops) or not set(left.ops + right.ops) <= _ORDERS | {"=", "!="}:
+            return False
+        rest = single_steps(right)
+        for step in single_steps(left):
+            partner = next((index for index, other in enumerate(rest) if self._same_link(step, other)), None)
+            if partner is None:
+                return False
+            rest.pop(partner)
+        return True
+
+    def _same_link(self, left: Rel, right: Rel) -> bool:
+        if left.ops != right.ops or any(not _is_scalar(side) for side in left.sides + right.sides):
+            return False
+        sign = self.scalars.proportional((left.sides[0], left.sides[1]), (right.sides[0], right.sides[1]))
+        return sign > 0 or (sign < 0 and left.ops[0] in ("=", "!="))
+
+    # Sets of real numbers
+
+    def _sets(self, left: Node, right: Node) -> bool:
+        a, b = self.real_set(left), self.real_set(right)
+        if a is not None and b is not None:
+            return sets_equal(self.scalars.ops, a, b)
+        if isinstance(left, SetOp) and isinstance(right, SetOp) and left.name == right.name:
+            if left.name == "setminus":
+                return self.equal(left.left, right.left) and self.equal(left.right, right.right)
+            return self._same_members(_operands(left), _operands(right))
+        if isinstance(left, Seq) and isinstance(right, Seq):
+            return self._sequences(left, right)
+        return isinstance(left, Name) and left == right
+
+    def real_set(self, node: Node) -> RealSet | None:
+        """``node`` as a set of real numbers, or None where it is none or its ends carry names."""
+        ops = self.scalars.ops
+        match node:
+            case Name(name="reals"):
+                return EVERYTHING
+            case SetOp(name=name, left=left, right=right):
+                a, b = self.real_set(left), self.real_set(right)
+                return None if a is None or b is None else SET_OPERATIONS[name](ops, a, b)
+            case Seq(opening="\\{", items=items):
+                points = [self._point(item) for item in self._flat(items)]
+                return None if None in points else union(ops, [point for point in points if point is not None])
+            case Seq(opening="", items=items, joint=joint) if all(isinstance(item, Rel) for item in items):
+                return self._joined(items, joint)
+            case Seq(opening="(" | "[" as opening, items=(low, high), closing=closing):
+                return self._interval(low, opening == "[", high, closing == "]")
+            case Rel(sides=sides, ops=rel_ops):
+                return self._solutions(sides, rel_ops)
+            case _:
+                return None
+
+    def _joined(self, items: tuple[Node, ...], joint: str) -> RealSet | None:
+        parts = [self.real_set(item) for item in items]
+        if any(part is None for part in parts) or len({_bound_name(item) for item in items}) > 1:
+            return None
+        found = [part for part in parts if part is not None]
+        if joint == "or":
+            return union(self.scalars.ops, [piece for part in found for piece in part])
+        if joint == "and" or all(isinstance(item, Rel) and item.ops == ("!=",) for item in items):
+            result = found[0]
+            for part in found[1:]:
+                result = intersection(self.scalars.ops, result, part)
+            return result
+        return None
+
+    def _bound(self, node: Node) -> Bound | None:
+        sign = infinity_sign(node)
+        return INFINITY * sign if sign else self.scalars.real_constant(node) if _is_scalar(node) else None
+
+    def _point(self, node: Node) -> Interval | None:
+        bound = self._bound(node)
+        return None if bound is None else Interval(bound, True, bound, True)
+
+    def _interval(self, low: Node, low_closed: bool, high: Node, high_closed: bool) -> RealSet | None:
+        a, b = self._bound(low), self._bound(high)
+        if a is None or b is None:
+            return None
+        return [Interval(a, low_closed and not infinity_sign(low), b, high_closed and not infinity_sign(high))]
+
+    def _solutions(self, sides: tuple[Node, ...], ops: tuple[str, ...]) -> RealSet | None:
+        """The solutions of ``x < 3``, ``1 <= x < 3``, ``x != 3`` and ``x in S``; the name stands alone."""
+        if ops == ("in",):
+            return self.real_set(sides[1])
+        if ops == ("!=",):
+            point = self._point(sides[1]) if is_label(sides[0]) else None
+            return None if point is None else complement(self.scalars.ops, [point])
+        if not set(ops) <= _ORDERS:
+            return None
+        if len(sides) == 2:
+            if is_label(sides[1]):
+                sides, ops = (sides[1], sides[0]), (FLIPPED[ops[0]],)
+            if not is_label(sides[0]):
+                return None
+            if ops[0] in ("<", "<="):
+                return self._interval(Op("neg", (Name("infty"),)), False, sides[1], ops[0] == "<=")
+            return self._interval(sides[1], ops[0] == ">=", Name("infty"), False)
+        if len(sides) == 3 and is_label(sides[1]) and len({op[0] for op in ops}) == 1:
+            if ops[0][0] == ">":
+                sides, ops = sides[::-1], (FLIPPED[ops[1]], FLIPPED[ops[0]])
+            return self._interval(sides[0], ops[0] == "<=", sides[2], ops[1] == "<=")
+        return None
+
+
+def expand_signs(node: Node, config: VerifierConfig) -> Node:
+    """Replace a scalar with plus-minus by its two values, and a tuple of such scalars by all its choices."""
+    if isinstance(node, Quantity | Op):
+        if not any(isinstance(part, Op) and part.name in ("pm", "mp") for part in walk(node)):
+            return node
+        return Seq("", (_with_sign(node, True), _with_sign(node, False)), "", "or")
+    if isinstance(node, Seq) and _is_ordered(node):
+        choices = [
+            expanded.items if isinstance(expanded, Seq) and expanded.opening == "" else (item,)
+            for item in node.items
+            for expanded in (expand_signs(item, config),)
+        ]
+        count = 1
+        for choice in choices:
+            count *= len(choice)
+        if count > config.max_items:
+            raise OverLimit("plus-minus")
+        if count > 1:
+            return Seq("", tuple(Seq(node.opening, items, node.closing) for items in product(*choices)), "", "or")
+    return node
+
+
+def _with_sign(node: Node, upper: bool) -> Node:
+    if isinstance(node, Quantity):
+        return Quantity(_with_sign(node.value, upper), node.unit)
+    if not isinstance(node, Op):
+        return node
+    args = tuple(_with_sign(arg, upper) for arg in node.args)
+    if node.name in ("pm", "mp"):
+        return args[0] if (node.name == "pm") == upper else Op("neg", args)
+    return Op(node.name, args)
+
+
+def _is_ordered(seq: Seq) -> bool:
+    return seq.opening in ("(", "[", "langle")
+
+
+def _is_set(node: Node) -> bool:
+    """Whether ``node`` can only be a set of numbers, not a tuple or a number."""
+    match node:
+        case SetOp() | Name(name="reals"):
+            return True
+        case Seq(opening=opening, closing=closing) if opening + closing in ("(]", "[)"):
+            return True
+        case Seq(opening="", items=items):
+            return all(isinstance(item, Rel) and _is_set(item) for item in items)
+        case Rel(ops=ops, sides=sides):
+            return not set(ops).isdisjoint(_ORDERS | {"!="}) or (ops == ("in",) and _is_set(sides[1]))
+        case _:
+            return False
+
+
+def _bound_name(node: Node) -> str | None:
+    """The name that a relation is about."""
+    if isinstance(node, Seq) and node.items and isinstance(node.items[0], Rel):
+        node = node.items[0]
+    if isinstance(node, Rel):
+        return next((side.name for side in node.sides if isinstance(side, Name) and is_label(side)), None)
+    return None
+
+
+def _operands(node: SetOp) -> tuple[Node, ...]:
+    left = _operands(node.left) if isinstance(node.left, SetOp) and node.left.name == node.name else (node.left,)
+    return (*left, node.right)
+
+
+def _is_scalar(node: Node) -> bool:
+    return not isinstance(node, Seq | Rel | Matrix | SetOp | Words | Ratio)
+
+
+def _is_time(node: Ratio) -> bool:
+    """``2:30``: a second part of two digits below 60, or a stated half of the day."""
+    if node.suffix:
+        return True
+    return len(node.parts) in (2, 3) and all(
+        isinstance(part, Num)
+        and part.text.isdecimal()
+        and len(part.text) <= 2
+        and (index == 0 or len(part.text) == 2)
+        and part.value < 60
+        for index, part in enumerate(node.parts)
+    )

@@ -1,0 +1,134 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The syntax tree of an answer. Every node is immutable; scalars are ``Num``, ``Name``, ``Op`` and ``Based``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+from recipe.htpo.verifier.units import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Num:
+    """A number literal; ``text`` keeps its digits as written."""
+
+    value: Fraction
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A variable or a constant (``pi``, ``e``, ``i``, ``infty``, ``reals``) with its subscript and accents."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """An operation or a named function: ``add``, ``mul``, ``div``, ``pow``, ``neg``, ``pm``, ``sin``, ``abs``..."""
+
+    name: str
+    args: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Based:
+    """Digits in a stated base: ``204_5``."""
+
+    digits: str
+    base: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A value with the unit behind it (or, for currency, before it)."""
+
+    value: Node
+    unit: Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Text: a name, a phrase, or a part that the grammar does not read."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seq:
+    """Elements between brackets; a bare list has empty brackets. ``joint`` is ``,`` or ``or`` or ``and``."""
+
+    opening: str
+    items: tuple[Node, ...]
+    closing: str
+    joint: str = ","
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """``3:4``, also a time of day; ``suffix`` is ``am`` or ``pm``."""
+
+    parts: tuple[Node, ...]
+    suffix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Rows of entries; ``kind`` is ``v`` for a determinant, else empty."""
+
+    rows: tuple[tuple[Node, ...], ...]
+    kind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SetOp:
+    """``cup``, ``cap`` or ``setminus`` of two sets."""
+
+    name: str
+    left: Node
+    right: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Rel:
+    """A chain ``sides[0] ops[0] sides[1] ...`` with ops ``= < <= > >= != in ~``."""
+
+    sides: tuple[Node, ...]
+    ops: tuple[str, ...]
+
+
+Node = Num | Name | Op | Based | Quantity | Words | Seq | Ratio | Matrix | SetOp | Rel
+
+CONSTANTS = frozenset({"pi", "e", "i", "infty", "reals"})
+
+
+def children(node: Node) -> tuple[Node, ...]:
+    """The direct parts of ``node``."""
+    match node:
+        case Op(args=parts) | Seq(items=parts) | Ratio(parts=parts) | Rel(sides=parts):
+            return parts
+        case Matrix(rows=rows):
+            return tuple(entry for row in rows for entry in row)
+        case SetOp(left=left, right=right):
+            return (left, right)
+        case Quantity(value=value):
+            return (value,)
+        case _:
+            return ()
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """``node`` and everything below it."""
+    stack = [node]
+    while stack:
+        current = stack.pop()
+        yield current
+        stack.extend(children(current))
+
+
+def variables(node: Node) -> set[str]:
+    """The names in ``node`` that are no constants."""
+    return {part.name for part in walk(node) if isinstance(part, Name) and part.name not in CONSTANTS}

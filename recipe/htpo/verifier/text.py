@@ -1,0 +1,42 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Answers that are words: names, choices, phrases, and text that the grammar does not read."""
+
+from __future__ import annotations
+
+import re
+
+_TEXT_COMMAND = re.compile(r"\\(?:text[a-z]*|mbox|hbox|mathrm|operatorname|rm)(?![a-zA-Z])")
+_TEXT_GROUP = re.compile(r"\\(?:text[a-z]*|mbox|hbox|mathrm|operatorname|rm)\s*\{([^{}]*)\}")
+_GROUP_OF_ONE = re.compile(r"\{\s*(\w)\s*\}")
+_SPACE = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
+_CHOICE = re.compile(r"(?:\\text[a-z]*\s*)?\{?\s*(?:\\text[a-z]*\s*\{)?\s*\(?\s*([A-J])\s*\)?[\s.}]*")
+_CHOICE_PREFIX = re.compile(
+    r"\s*(?:\\text[a-z]*\s*\{\s*(?:\(([A-J])\)|([A-J])[.):])[\s.:]*\}|\(([A-J])\)|([A-J])[.:)](?=\s))[\s.:]*(?=\S)"
+)
+
+
+def words_equal(left: str, right: str) -> bool:
+    """Equality of text up to letter case, spacing, braces, text commands and closing punctuation."""
+    return plain_text(left) == plain_text(right)
+
+
+def plain_text(text: str) -> str:
+    """``text`` as it is compared."""
+    text = _GROUP_OF_ONE.sub(r"\1", _TEXT_COMMAND.sub("", _TEXT_GROUP.sub(r"\1", text))).casefold()
+    return _SPACE.sub("", "".join(char for char in text if char not in "$\\~\"“”'`")).strip(".,;:!")
+
+
+def choice_letter(text: str) -> str | None:
+    """The letter of a multiple-choice answer (``C``, ``(C)``, ``\\text{(C)}``), or None."""
+    match = _CHOICE.fullmatch(text)
+    return match.group(1) if match else None
+
+
+def split_choice(text: str) -> tuple[str | None, str]:
+    """The letter and the rest of an answer that gives both (``(B) 26``), or None and the text."""
+    match = _CHOICE_PREFIX.match(text)
+    if match is None:
+        return None, text
+    letter = next(group for group in match.groups() if group)
+    return letter, text[match.end() :]
