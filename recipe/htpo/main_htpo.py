@@ -45,9 +45,7 @@ def train(config: DictConfig) -> None:
     from recipe.htpo.run import record
 
     auto_set_device(config)
-    validate_config(
-        config=config, use_reference_policy=need_reference_policy(config), use_critic=need_critic(config)
-    )
+    validate_config(config=config, use_reference_policy=need_reference_policy(config), use_critic=need_critic(config))
     record.write_config(config.htpo.output_dir, config)
     metrics_file = record.next_metrics_file(config.htpo.output_dir)
     os.environ["VERL_FILE_LOGGER_PATH"] = str(metrics_file.resolve())

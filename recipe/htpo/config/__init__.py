@@ -6,10 +6,19 @@ from collections.abc import Sequence
 
 from hydra import compose as _compose
 from hydra import initialize_config_module
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+
+from recipe.htpo.objective import ObjectiveConfig
 
 
 def compose(overrides: Sequence[str] = (), config_name: str = "htpo_trainer") -> DictConfig:
     """Compose a configuration as the command line would; unknown keys and groups are Hydra's errors."""
     with initialize_config_module(__name__, version_base=None):
         return _compose(config_name, overrides=list(overrides))
+
+
+def objective_config(config: DictConfig) -> ObjectiveConfig:
+    """The validated objective of a composed configuration; ValueError names the field and the valid values."""
+    mapping = OmegaConf.to_container(config.objective, resolve=True)
+    assert isinstance(mapping, dict)
+    return ObjectiveConfig.from_mapping({str(key): value for key, value in mapping.items()})

@@ -8,6 +8,8 @@
 import functools
 from types import ModuleType
 
+import torch
+
 from recipe.htpo.import_hooks import after_import
 
 
@@ -23,7 +25,7 @@ def gloo_process_group(module: ModuleType) -> None:
 
 
 def unpinned_offload(module: ModuleType) -> None:
-    """verl/workers/engine/fsdp/transformer_impl.py:462 pins the reference policy's memory; that needs an accelerator."""
+    """verl/workers/engine/fsdp/transformer_impl.py:462 pins the reference policy's memory: needs an accelerator."""
     module.CPUOffloadPolicy = functools.partial(_offload_policy, module.CPUOffloadPolicy)  # type: ignore[attr-defined]
 
 
@@ -39,7 +41,7 @@ def keep_linear_weight(module: ModuleType) -> None:
     """
     from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
 
-    def process_weights_after_loading(self: object, layer: object) -> None:
+    def process_weights_after_loading(self: object, layer: torch.nn.Module) -> None:
         dispatch_cpu_unquantized_gemm(layer, remove_weight=False)
 
     module.UnquantizedLinearMethod.process_weights_after_loading = process_weights_after_loading

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from omegaconf import DictConfig, OmegaConf
 
-from recipe.htpo.objective import ObjectiveConfig
+from recipe.htpo.config import objective_config
 from recipe.htpo.preflight.problem import Problem
 
 TRAINER_MODES = ("htpo_sync", "htpo_colocate_async")
@@ -43,7 +43,7 @@ def check_missing(config: DictConfig) -> Iterator[Problem]:
 def check_objective(config: DictConfig) -> Iterator[Problem]:
     """The table of objectives is valid and is the one that will be trained with."""
     try:
-        objective = ObjectiveConfig.from_mapping(OmegaConf.to_container(config.objective, resolve=True))
+        objective = objective_config(config)
     except ValueError as error:
         yield Problem("objective", str(error), "choose a preset with objective=NAME, or correct the field")
         return
@@ -98,9 +98,7 @@ def check_cpu(config: DictConfig) -> Iterator[Problem]:
         return
     actor = config.actor_rollout_ref.actor
     if actor.strategy == "fsdp":
-        yield Problem(
-            "actor_rollout_ref.actor.strategy", "is fsdp (FSDP1), which does not run on a CPU", "use fsdp2"
-        )
+        yield Problem("actor_rollout_ref.actor.strategy", "is fsdp (FSDP1), which does not run on a CPU", "use fsdp2")
     if config.actor_rollout_ref.rollout.dtype != "float32":
         yield Problem(
             "actor_rollout_ref.rollout.dtype",

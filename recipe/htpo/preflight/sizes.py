@@ -101,9 +101,7 @@ def data_parallel_size(config: DictConfig) -> int:
     if actor.strategy == "megatron":
         megatron = actor.megatron
         joined = (
-            megatron.tensor_model_parallel_size
-            * megatron.pipeline_model_parallel_size
-            * megatron.context_parallel_size
+            megatron.tensor_model_parallel_size * megatron.pipeline_model_parallel_size * megatron.context_parallel_size
         )
     else:
         joined = actor.get("ulysses_sequence_parallel_size") or 1

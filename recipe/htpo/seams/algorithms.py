@@ -41,4 +41,4 @@ def htpo_advantage(
 def register() -> None:
     """Add the estimator and the policy loss to verl's registries (verl/trainer/ppo/core_algos.py:53,116)."""
     register_adv_est(NAME)(htpo_advantage)
-    register_policy_loss(NAME)(token_objective_loss)
+    register_policy_loss(NAME)(token_objective_loss)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import transfer_queue as tq
-from omegaconf import OmegaConf, open_dict
+from omegaconf import open_dict
 from tensordict import TensorDict
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.trainer_base import PPOTrainer, register_trainer
@@ -16,10 +16,11 @@ from verl.trainer.ppo.v1.trainer_colocate_async import PPOTrainerColocateAsync
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.config import omega_conf_to_dataclass
 
-from recipe.htpo.objective import ObjectiveConfig, metrics_from_sums
+from recipe.htpo.config import objective_config
+from recipe.htpo.objective import metrics_from_sums
+from recipe.htpo.run.watchdog import Watchdog
 from recipe.htpo.seams.loss import CORRECT_FIELD, HARD_FIELD, SUMS_PREFIX, htpo_loss
 from recipe.htpo.seams.responses import ResponseFacts
-from recipe.htpo.run.watchdog import Watchdog
 
 # verl compares `trainer_mode` with these strings (verl/trainer/ppo/v1/trainer_base.py:153,731,902,...), so each
 # trainer is registered under a name of its own and runs under verl's.
@@ -33,7 +34,7 @@ class HTPOTrainerMixin(PPOTrainer):
         mode = config.trainer.v1.trainer_mode
         with open_dict(config):
             config.trainer.v1.trainer_mode = VERL_MODE.get(mode, mode)
-        self.objective = ObjectiveConfig.from_mapping(OmegaConf.to_container(config.objective, resolve=True))
+        self.objective = objective_config(config)
         self.watchdog = Watchdog(timeout_s=config.htpo.watchdog_timeout_s)
         self._refilled_prompts = 0
         super().__init__(config)

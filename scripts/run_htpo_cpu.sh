@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# HTPO | a 0.6 M parameter model on seeded arithmetic | verl + Ray + FSDP2 + vLLM, no accelerator
+#
+#   bash scripts/run_htpo_cpu.sh [hydra overrides]
+#
+# Does everything: environment, data, warm-up of the model, training with validation, table and curves. The same
+# command resumes an interrupted run. Another configuration needs another OUTPUT_DIR.
+#
+# Knobs:
+#   ALGO        preset of the objective table: htpo (default), dapo, htpo_paper_literal, htpo_released, ...
+#   OUTPUT_DIR  directory of the run                     (default: outputs/cpu_$ALGO)
+#   CACHE_DIR   data and warm model, shared by all runs  (default: .cache)
+#   SEED        seed of data order and sampling          (default: 42)
+#   TRAIN_ROWS, TEST_ROWS  prompts to generate           (default: 8000, 256)
+set -euo pipefail
+
+# user-adjustable
+algo="${ALGO:-htpo}"
+seed="${SEED:-42}"
+cache_dir="${CACHE_DIR:-.cache}"
+train_rows="${TRAIN_ROWS:-8000}"
+test_rows="${TEST_ROWS:-256}"
+output_dir="${OUTPUT_DIR:-outputs/cpu_$algo}"
+
+# derived defaults
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+cd "$root"
+for override in "$@"; do
+  case "$override" in
+    htpo.output_dir=*) output_dir="${override#htpo.output_dir=}" ;;
+    objective=*) output_dir="${OUTPUT_DIR:-outputs/cpu_${override#objective=}}" ;;
+  esac
+done
+data_dir="$cache_dir/data_${train_rows}_${test_rows}"
+model_dir="$cache_dir/demo_model"
+phases="$output_dir/phases.tsv"
+
+say() { printf '\n[%(%H:%M:%S)T] %s\n' -1 "$*"; }
+started=$SECONDS
+phase_done() {
+  printf '%s\t%s\n' "$1" "$((SECONDS - started))" >>"$phases"
+  started=$SECONDS
+}
+run() {
+  printf '+ %s\n' "$*"
+  "$@"
+}
+
+say "1/5 environment"
+python="$(bash scripts/setup_env.sh)"
+mkdir -p "$output_dir"
+: >"$phases"
+phase_done environment
+
+say "2/5 data: $train_rows training and $test_rows held-out problems"
+run "$python" -m data_prep build arithmetic --out "$data_dir" --train-rows "$train_rows" --test-rows "$test_rows"
+phase_done data
+
+say "3/5 warm-up of the model"
+run "$python" -m recipe.htpo.demo.warmup --out "$model_dir"
+phase_done warm-up
+
+say "4/5 training"
+# One thread in each process: the processes already fill the cores.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+run "$python" -m recipe.htpo.run.supervise --output-dir "$output_dir" -- \
+  "$python" -m recipe.htpo.main_htpo \
+  platform=cpu \
+  objective="$algo" \
+  htpo.output_dir="$output_dir" \
+  data.train_files="$data_dir/arithmetic/train.parquet" \
+  data.val_files="$data_dir/arithmetic/test.parquet" \
+  data.seed="$seed" \
+  actor_rollout_ref.rollout.seed="$seed" \
+  actor_rollout_ref.model.path="$model_dir" \
+  "$@"
+phase_done training
+
+say "5/5 report"
+run "$python" -m recipe.htpo.run.report "$output_dir"
