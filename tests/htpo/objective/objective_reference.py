@@ -110,6 +110,27 @@ def batch(inputs: dict, params: dict, variant: str, rank: bool = False) -> dict[
     return out
 
 
+def scalars(inputs: dict, result: dict[str, np.ndarray], params: dict) -> dict:
+    """Counts, clip fractions and aggregated losses of one variant's result."""
+    valid = inputs["mask"] > 0
+    n, rows = int(valid.sum()), valid.any(1)
+    delta = np.clip(inputs["logp"] - inputs["old"], -20.0, 20.0)[valid]
+    ratio, adv = np.exp(delta), inputs["adv"][valid]
+    low, high = 1 - params["eps_low"], 1 + params["eps_high"]
+    clip = ((adv > 0) & (ratio > high)) | ((adv < 0) & (ratio < low))
+    lower = (adv < 0) & (np.maximum(ratio, low) > params["c"]) & ~result["replaced"][valid]
+    row_mean = result["loss_mat"].sum(1)[rows] / (valid.sum(1)[rows] + 1e-8)  # verl's mean over a row
+    return {
+        "pg_clipfrac": clip.sum() / n,
+        "pg_clipfrac_lower": lower.sum() / n,
+        "ppo_kl": -delta.sum() / n,
+        "counts": {str(group): int((result["group"] == group).sum()) for group in range(1, 9)},
+        "n_detach": int(result["detach"].sum()),
+        "n_replaced": int(result["replaced"].sum()),
+        "loss": {"token-mean": result["loss_mat"].sum() / n, "seq-mean-token-mean": row_mean.mean()},
+    }
+
+
 def random_inputs(seed: int, rows: int, width: int, max_delta: float, entropy_step: float = 0.0) -> dict:
     """A batch with all eight groups, padding, holes in the mask and advantages of either sign."""
     rng = random.Random(seed)
@@ -150,10 +171,12 @@ def write_data() -> None:
     }
     arrays, description = {}, {}
     for case, (inputs, case_params) in cases.items():
-        description[case] = {"params": case_params}
+        description[case] = {"params": case_params, "variants": {}}
         arrays |= {f"{case}/in/{name}": value for name, value in inputs.items()}
         for variant in VARIANTS:
-            arrays |= {f"{case}/{variant}/{k}": v for k, v in batch(inputs, case_params, variant).items()}
+            result = batch(inputs, case_params, variant)
+            arrays |= {f"{case}/{variant}/{name}": value for name, value in result.items()}
+            description[case]["variants"][variant] = scalars(inputs, result, case_params)
         ranked = batch(inputs, case_params, "paper", rank=True)
         arrays |= {f"{case}/paper_rank/{name}": ranked[name] for name in ("loss_mat", "grad_mat", "detach")}
     DATA_DIR.mkdir(exist_ok=True)

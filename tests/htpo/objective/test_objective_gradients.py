@@ -57,6 +57,14 @@ def test_one_cell_overridden():
     assert one_token(2, 2.0, 1.0, load_preset("htpo", override)) == (-1.28, 0.0)
 
 
+def test_clip_edges_belong_to_the_inside():
+    one = torch.ones(8, dtype=torch.float64)
+    groups = TokenGroups(torch.arange(1, 9, dtype=torch.int8), one < 0, one < 0)
+    for preset in ("htpo", "htpo_released"):
+        output = token_loss(one, one, one, one, groups, load_preset(preset), 0.0, 0.0, 10.0)
+        assert not output.replaced.any() and not output.ppo_clip.any()
+
+
 def _extreme(dtype, log_ratio, preset, **overrides):
     log_prob = torch.full((9,), log_ratio, dtype=dtype).requires_grad_()
     group = torch.tensor([1, 2, 3, 4, 5, 6, 7, 8, 0], dtype=torch.int8)
