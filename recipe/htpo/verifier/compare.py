@@ -66,7 +66,8 @@ class Comparison:
         if isinstance(left, Ratio) or isinstance(right, Ratio):
             return self._ratios(left, right)
         if isinstance(left, Words) or isinstance(right, Words):
-            return isinstance(left, Words) and isinstance(right, Words) and words_equal(left.text, right.text)
+            a, b = _spelling(left), _spelling(right)
+            return a is not None and b is not None and words_equal(a, b)
         return self.scalars.equal(left, right)
 
     # Sequences
@@ -173,12 +174,7 @@ class Comparison:
         right_label, right_values = label_and_values(right, self.scalars) if isinstance(right, Rel) else (None, [right])
         both = isinstance(left, Rel) and isinstance(right, Rel)
         if left_values and right_values and (not both or self._labels_agree(left_label, right_label)):
-            if any(
-                self.equal(a, b)
-                for a in left_values
-                for b in right_values
-                if not _is_equation(a) and not _is_equation(b)
-            ):
+            if any(self.equal(a, b) for a in left_values for b in right_values):
                 return True
         if _is_set(left) or _is_set(right):
             names = {_bound_name(side) for side in (left, right)} - {None}
@@ -262,7 +258,13 @@ class Comparison:
 
     def _bound(self, node: Node) -> Bound | None:
         sign = infinity_sign(node)
-        return INFINITY * sign if sign else self.scalars.real_constant(node) if _is_scalar(node) else None
+        return (
+            (INFINITY if sign > 0 else INFINITY.copy_negate())
+            if sign
+            else self.scalars.real_constant(node)
+            if _is_scalar(node)
+            else None
+        )
 
     def _point(self, node: Node) -> Interval | None:
         bound = self._bound(node)
@@ -329,6 +331,17 @@ def _with_sign(node: Node, upper: bool) -> Node:
     if node.name in ("pm", "mp"):
         return args[0] if (node.name == "pm") == upper else Op("neg", args)
     return Op(node.name, args)
+
+
+def _spelling(node: Node) -> str | None:
+    """The text of words, also where a short word was read as a product of letters."""
+    match node:
+        case Words(text=text) | Name(name=text):
+            return text
+        case Op(name="mul", args=args) if all(isinstance(arg, Name) for arg in args):
+            return "".join(arg.name for arg in args if isinstance(arg, Name))
+        case _:
+            return None
 
 
 def _is_ordered(seq: Seq) -> bool:

@@ -20,7 +20,8 @@ _TEN = Fraction(10)
 _HUNDRED = Fraction(100)
 _DISCRETE = frozenset({"floor", "ceil", "factorial", "binom", "mod", "gcd", "lcm"})
 _SIGNED_NAMES = frozenset("xyz")
-POINTS = 5
+_RANGES = ((1, 2), (0, 1), (3, 8), (1, 3), (1, 1))
+"""Lowest value and width of the real sample points."""
 _INTEGERS = (7, 12, 4, 9, 11, 6, 15, 8, 13, 5, 10, 14)
 
 
@@ -158,7 +159,7 @@ def sample_points(kind: Sampling) -> list[dict[str, Number]]:
     integers = [_integer_point(kind.names, index) for index in range(len(_INTEGERS) // 2)]
     if kind.integers:
         return integers
-    return [_real_point(kind.names, index, kind.every_sign) for index in range(POINTS)] + integers[:4]
+    return [_real_point(kind.names, index, kind.every_sign) for index in range(len(_RANGES))] + integers[:4]
 
 
 def _hash(name: str, index: int) -> int:
@@ -170,13 +171,14 @@ def _integer_point(names: frozenset[str], index: int) -> dict[str, Number]:
 
 
 def _real_point(names: frozenset[str], index: int, every_sign: bool) -> dict[str, Number]:
-    """Point 0 in (1, 3), 1 in (0, 1), 2 in (3, 11); 3 negative and 4 of mixed sign, for names that may be negative."""
+    """Names that may be negative are negative at point 3 and of mixed sign at point 4."""
     point: dict[str, Number] = {}
     for name in names:
-        share = Decimal(_hash(name, index) % 999_983 + 7) / Decimal(1_000_000)
-        value = (ONE + 2 * share, share, 3 + 8 * share, ONE + 3 * share, ONE + share)[index]
+        share = _hash(name, index) % 999_983 + 7
+        low, width = _RANGES[index]
+        value = Decimal(low * 1_000_000 + width * share).scaleb(-6, CONTEXT)
         signed = every_sign or name.rstrip("0123456789_'") in _SIGNED_NAMES
         if signed and (index == 3 or (index == 4 and _hash(name, 9) % 2)):
-            value = -value
+            value = value.copy_negate()
         point[name] = value
     return point

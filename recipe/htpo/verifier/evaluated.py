@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 from recipe.htpo.verifier.config import VerifierConfig
-from recipe.htpo.verifier.nodes import Based, Node, Num, Op, Quantity, Rel, Seq, walk
+from recipe.htpo.verifier.nodes import Based, Name, Node, Num, Op, Quantity, Rel, Seq, walk
+from recipe.htpo.verifier.relations import is_label
 
 _WRAPPERS = frozenset({"percent", "degree"})
 
@@ -14,10 +15,12 @@ def is_evaluated(pred: Node, truth: Node, config: VerifierConfig) -> bool:
     """Whether ``pred`` has the form that ``truth`` demands under ``config.require_evaluated``."""
     if config.require_evaluated == "never":
         return True
-    fractions = config.require_evaluated == "number" or _is_percent(truth)
+    if _uses(truth, "degree") and Name("pi") in set(walk(pred)):
+        return True
+    fractions = config.require_evaluated == "number" or _uses(truth, "percent")
     if not _is_number(truth, fractions) or not (fractions or _is_integer(truth)):
         return True
-    sides = pred.sides[-2:] if isinstance(pred, Rel) else (pred,)
+    sides = pred.sides if isinstance(pred, Rel) else (pred,)
     return any(_is_number(side, fractions) for side in sides)
 
 
@@ -29,26 +32,24 @@ def is_evaluated_text(pred: str, truth: str, config: VerifierConfig) -> bool:
 
 def _unwrap(node: Node) -> Node:
     """The number inside a sign, a unit, a percent sign, a label or a set of one."""
-    if isinstance(node, Op) and node.name == "neg":
-        node = node.args[0]
+    signed = False
     while True:
         if isinstance(node, Op) and node.name in _WRAPPERS:
             node = node.args[0]
         elif isinstance(node, Quantity):
             node = node.value
-        elif isinstance(node, Rel) and node.ops[-1] == "=":
+        elif isinstance(node, Rel) and node.ops[-1] == "=" and is_label(node.sides[0]):
             node = node.sides[-1]
         elif isinstance(node, Seq) and node.opening == "\\{" and len(node.items) == 1:
             node = node.items[0]
+        elif isinstance(node, Op) and node.name == "neg" and not signed:
+            node, signed = node.args[0], True
         else:
-            break
-    if isinstance(node, Op) and node.name == "neg":
-        node = node.args[0]
-    return node
+            return node
 
 
-def _is_percent(node: Node) -> bool:
-    return any(isinstance(part, Op) and part.name == "percent" for part in walk(node))
+def _uses(node: Node, name: str) -> bool:
+    return any(isinstance(part, Op) and part.name == name for part in walk(node))
 
 
 def _is_integer(node: Node) -> bool:

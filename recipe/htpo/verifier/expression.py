@@ -214,7 +214,8 @@ class ExpressionParser:
             if self.kind() not in ("num", "name", "text"):
                 raise Unreadable("subscript")
             return self.next().text
-        depth, parts = 0, []
+        depth = 0
+        parts: list[str] = []
         while True:
             if not self.kind():
                 raise Unreadable("subscript")

@@ -11,21 +11,23 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from recipe.htpo.verifier.config import VerifierConfig
+from recipe.htpo.verifier.verdict import Reason
 
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _BARE_BOX = re.compile(r"[^\s{}$\\]{1,64}")
 _ANSWER_LINE = re.compile(
-    r"(?:\banswers?\b|答案)[ \t]*[*_]{0,3}[ \t]*(?:[:：]|\\?[=＝])[ \t]*[*_]{0,3}"
+    r"(?:(?<![a-zA-Z])answers?(?![a-zA-Z])|答案)[ \t]{0,4}[*_]{0,3}[ \t]{0,4}(?:[:：]|[=＝])[ \t]{0,4}[*_]{0,3}"
     r"|<answer>"
     r"|\\text(?:bf)?\{\s*(?:final\s+)?answer\s*:?\s*\}\s*:?",
     re.IGNORECASE,
 )
 _ANSWER_PHRASE = re.compile(
     r"\banswer\s+(?:is|equals)\b\s*:?|(?:答案|结果)\s*(?:就)?\s*(?:是|为|等于)\s*[:：]?"
-    r"|^####(?=[ \t]*[-+$]?[ \t]*[\d.,]+[ \t]*$)",
+    r"|^####(?=[ \t]{0,4}[-+$]?[ \t]{0,4}[\d.,]{1,40}[ \t]{0,4}$)",
     re.IGNORECASE | re.MULTILINE,
 )
 _LEAD_IN = re.compile(
@@ -43,7 +45,7 @@ _OTHER_ANSWER_BEFORE = re.compile(r"\d[\s$*_)\]\\]*,?\s*(?:or|或者?)\s*[\s$*_(
 _MATH_GROUP = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _OPEN_MATH = {"$$": "$$", "$": "$", "\\[": "\\]", "\\(": "\\)"}
 _HARMLESS_PROSE = re.compile(r"(?:[^\W\d_]|[\s'’\-,.;:!。，*])*")
-_CLOSING_SENTENCE = re.compile(r"[.。]\s+[A-Z][^\d$\\]*$|。[^\d$\\]*$")
+_CLOSING_SENTENCE = re.compile(r"[.。]\s+[A-Z][^\d$\\]{0,200}$|。[^\d$\\]{0,200}$")
 _EDGE = " \t\r\n*_`"
 
 
@@ -52,18 +54,18 @@ class Extraction:
     """The answer string of a response, or why it has none (``extraction``, ``refused_multiple``, ``over_limit``)."""
 
     text: str = ""
-    problem: str | None = None
+    problem: Reason | None = None
 
 
 def extract_answer(response: str, config: VerifierConfig) -> Extraction:
     """Return the answer string of ``response``, looking at its last ``config.tail_chars`` characters only."""
     tail = response[-config.tail_chars :]
-    box = _last_match(_BOX, tail)
+    boxes = _find_boxes(tail)
     line = _last_match(_ANSWER_LINE, tail) if config.answer_lines else None
-    if line is not None and (box is None or line.start() > box.start()):
+    if line is not None and (not boxes or line.start() > boxes[-1].end):
         return _from_line(tail[line.end() : line.end() + 2 * config.max_answer_chars], config)
-    if box is not None:
-        return _from_boxes(tail, config)
+    if boxes:
+        return _from_boxes(tail, boxes, config)
     phrase = _last_match(_ANSWER_PHRASE, tail) if config.answer_phrases else None
     if phrase is None:
         return Extraction(problem="extraction")
@@ -89,45 +91,55 @@ def brace_pairs(text: str) -> dict[int, int]:
     return pairs
 
 
-def _from_boxes(tail: str, config: VerifierConfig) -> Extraction:
-    """Read the last outermost box and, joined to it, the boxes that stand directly before it."""
-    pairs = brace_pairs(tail)
-    spans: list[tuple[int, int, str]] = []
+class _Box(NamedTuple):
+    """A box from its command to its closing brace; an unclosed one ends with its line."""
+
+    start: int
+    end: int
+    inside: slice
+    closed: bool
+
+
+def _find_boxes(tail: str) -> list[_Box]:
+    """The outermost boxes; inside one that never closes, later boxes count."""
+    pairs: dict[int, int] | None = None
+    found: list[_Box] = []
     position = 0
-    closed = True
-    unclosed = ""
     while (match := _BOX.search(tail, position)) is not None:
-        start = match.end()
+        start = position = match.end()
         if start < len(tail) and tail[start] == "{":
-            end = pairs.get(start, -1)
-            closed = end >= 0
-            if closed:
-                spans.append((match.start(), end + 1, tail[start + 1 : end]))
+            pairs = brace_pairs(tail) if pairs is None else pairs
+            end = pairs.get(start)
+            if end is not None:
+                found.append(_Box(match.start(), end + 1, slice(start + 1, end), True))
                 position = end + 1
             else:
-                # A later box may close although this one does not: the last one decides.
-                unclosed, position = tail[start + 1 :], start + 1
-        else:
-            bare = _BARE_BOX.match(tail, start)
-            closed = bare is not None
-            if bare is not None:
-                spans.append((match.start(), bare.end(), bare.group()))
-            position = bare.end() if bare is not None else start
-    if not closed:
-        return _cleaned(unclosed, config) if config.accept_unclosed_box else Extraction(problem="extraction")
-    start, end, text = spans[-1]
-    texts = [text]
+                line_end = tail.find("\n", start)
+                found.append(
+                    _Box(match.start(), line_end if line_end >= 0 else len(tail), slice(start + 1, None), False)
+                )
+        elif (bare := _BARE_BOX.match(tail, start)) is not None:
+            found.append(_Box(match.start(), bare.end(), slice(bare.start(), bare.end()), True))
+            position = bare.end()
+    return found
+
+
+def _from_boxes(tail: str, boxes: list[_Box], config: VerifierConfig) -> Extraction:
+    """Read the last box and, joined to it, the boxes that stand directly before it."""
+    last = boxes[-1]
+    if not last.closed:
+        return _cleaned(tail[last.inside], config) if config.accept_unclosed_box else Extraction(problem="extraction")
+    start, texts = last.start, [tail[last.inside].strip()]
     if config.join_adjacent_boxes:
-        for before_start, before_end, before in reversed(spans[:-1]):
-            if not _BETWEEN_BOXES.fullmatch(tail, before_end, start):
+        for box in reversed(boxes[:-1]):
+            if not box.closed or not _BETWEEN_BOXES.fullmatch(tail, box.end, start):
                 break
-            texts.append(before)
-            start = before_start
-    unique = list(dict.fromkeys(reversed([part.strip() for part in texts])))
-    line_start = tail.rfind("\n", 0, start) + 1
-    if _OTHER_ANSWER_AFTER.match(tail, end) or _OTHER_ANSWER_BEFORE.search(tail[max(line_start, start - 80) : start]):
+            texts.append(tail[box.inside].strip())
+            start = box.start
+    line_start = max(tail.rfind("\n", 0, start) + 1, start - 80)
+    if _OTHER_ANSWER_AFTER.match(tail, last.end) or _OTHER_ANSWER_BEFORE.search(tail[line_start:start]):
         return Extraction(problem="refused_multiple")
-    return _cleaned(" , ".join(unique), config)
+    return _cleaned(" , ".join(dict.fromkeys(reversed(texts))), config)
 
 
 def _from_line(text: str, config: VerifierConfig) -> Extraction:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import Context, Decimal
 from fractions import Fraction
 
 from recipe.htpo.verifier.errors import OverLimit, Undefined
@@ -14,6 +14,7 @@ from recipe.htpo.verifier.numbers import CONTEXT, ONE, PI, TWO, ZERO, Arithmetic
 
 FUNCTION_WORK = 25.0
 _HALVINGS = 12
+TWO_PI = Context(prec=90).multiply(TWO, PI)
 _LARGEST_ANGLE = Decimal("1e15")
 
 
@@ -87,7 +88,7 @@ def root(ops: Arithmetic, value: Number, degree: Number) -> Number:
         if isinstance(value, Fraction) and (exact := _exact_root(abs(value), 2)) is not None:
             return exact if value >= 0 else Complex(ZERO, ops.real(exact))
         ops.spend(2)
-        result = CONTEXT.sqrt(abs(ops.real(value)))
+        result = CONTEXT.sqrt(ops.real(value).copy_abs())
         return result if value >= 0 else ops.make(ZERO, result)
     return power(ops, value, 1 / degree)
 
@@ -96,7 +97,7 @@ def exponential(ops: Arithmetic, value: Number) -> Number:
     """``e ** value``."""
     ops.spend(FUNCTION_WORK)
     re, im = ops.parts(value)
-    if abs(re) > 1_000_000:
+    if re.copy_abs() > 1_000_000:
         raise OverLimit("exponential")
     size = CONTEXT.exp(re)
     if not im:
@@ -114,7 +115,7 @@ def logarithm(ops: Arithmetic, value: Number) -> Number:
         return Fraction(0)
     re, im = ops.parts(value)
     if not im:
-        result = CONTEXT.ln(abs(re))
+        result = CONTEXT.ln(re.copy_abs())
         return result if re > 0 else ops.make(result, PI)
     norm = CONTEXT.add(CONTEXT.multiply(re, re), CONTEXT.multiply(im, im))
     return ops.make(CONTEXT.divide(CONTEXT.ln(norm), TWO), _angle(ops, re, im))
@@ -123,11 +124,11 @@ def logarithm(ops: Arithmetic, value: Number) -> Number:
 def _sine_cosine(ops: Arithmetic, angle: Decimal) -> tuple[Decimal, Decimal]:
     """Sine and cosine by their series on a small angle, doubled back."""
     ops.spend(FUNCTION_WORK)
-    if abs(angle) > _LARGEST_ANGLE:
+    if angle.copy_abs() > _LARGEST_ANGLE:
         raise OverLimit("angle")
     ops.note(ONE)
-    turns = CONTEXT.to_integral_value(CONTEXT.divide(angle, TWO * PI))
-    small = CONTEXT.divide(CONTEXT.subtract(angle, CONTEXT.multiply(turns, TWO * PI)), Decimal(2**_HALVINGS))
+    turns = CONTEXT.to_integral_value(CONTEXT.divide(angle, TWO_PI))
+    small = CONTEXT.divide(CONTEXT.subtract(angle, CONTEXT.multiply(turns, TWO_PI)), Decimal(2**_HALVINGS))
     square = CONTEXT.multiply(small, small).copy_negate()
     # versine = 1 - cos keeps its digits near zero, where 1 - cos would lose them.
     sine = term = small
@@ -148,7 +149,7 @@ def _arctangent(ops: Arithmetic, value: Decimal) -> Decimal:
     """Arc tangent by halving the angle, then the series."""
     ops.spend(FUNCTION_WORK)
     ops.note(ONE)
-    inverted = abs(value) > 1
+    inverted = value.copy_abs() > 1
     x = CONTEXT.divide(ONE, value) if inverted else value
     for _ in range(8):
         x = CONTEXT.divide(x, CONTEXT.add(ONE, CONTEXT.sqrt(CONTEXT.add(ONE, CONTEXT.multiply(x, x)))))
@@ -228,7 +229,7 @@ def _hyperbolic_cosine(ops: Arithmetic, value: Number) -> Number:
 def absolute(ops: Arithmetic, value: Number) -> Number:
     """``|value|``."""
     if not isinstance(value, Complex):
-        return abs(value)
+        return value.copy_abs() if isinstance(value, Decimal) else abs(value)
     return CONTEXT.sqrt(CONTEXT.add(CONTEXT.multiply(value.re, value.re), CONTEXT.multiply(value.im, value.im)))
 
 
@@ -237,7 +238,7 @@ def _floor(ops: Arithmetic, value: Number) -> Number:
     if isinstance(value, Fraction):
         return Fraction(math.floor(value))
     x = _need_real(ops, value)
-    if abs(x) > _LARGEST_ANGLE:
+    if x.copy_abs() > _LARGEST_ANGLE:
         raise OverLimit("floor")
     nearest = int(CONTEXT.to_integral_value(x))
     if ops.equal(x, Fraction(nearest)):

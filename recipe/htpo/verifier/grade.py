@@ -14,7 +14,7 @@ from recipe.htpo.verifier.evaluated import is_evaluated, is_evaluated_text, is_s
 from recipe.htpo.verifier.extract import extract_answer
 from recipe.htpo.verifier.literal import parse_literal
 from recipe.htpo.verifier.nodes import Node
-from recipe.htpo.verifier.normalize import normalize
+from recipe.htpo.verifier.normalize import normalize, without_spaces
 from recipe.htpo.verifier.parser import parse
 from recipe.htpo.verifier.text import choice_letter, split_choice, words_equal
 from recipe.htpo.verifier.verdict import Reason, Verdict
@@ -57,7 +57,7 @@ def ground_truth_problem(ground_truth: object, config: VerifierConfig = DEFAULT_
 
 def compare_answers(pred: str, truth: str, config: VerifierConfig) -> Reason:
     """Compare two normalised answers, the second of which is the asked form."""
-    if pred == truth:
+    if without_spaces(pred) == without_spaces(truth):
         return "equal"
     expected, value = parse_literal(truth, config), parse_literal(pred, config)
     if expected is not None and value is not None:

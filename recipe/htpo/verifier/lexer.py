@@ -70,8 +70,8 @@ _JOINTS = {"and": "and", "or": "or", "和": "and", "与": "and", "或": "or", "�
 def tokenize(text: str, config: VerifierConfig, merge_thousands: bool = True) -> list[Token]:
     """Split ``text`` into at most ``config.max_tokens`` tokens.
 
-    ``merge_thousands`` reads ``1,234`` outside brackets as one number. Raises ``Unreadable`` for an unknown symbol or
-    command and ``OverLimit`` for too many tokens.
+    ``merge_thousands`` reads ``1,234`` outside brackets as one number. Raises ``Unreadable`` for an unknown symbol
+    and ``OverLimit`` for too many tokens; an unknown command is a token that no rule of the grammar takes.
     """
     tokens: list[Token] = []
     position = depth = 0
@@ -150,7 +150,7 @@ def _command(name: str, text: str, position: int, tokens: list[Token], config: V
     elif name in ("pmod", "mod"):
         tokens.append(Token("bmod", name))
     elif name not in _IGNORED:
-        raise Unreadable(f"command \\{name}")
+        tokens.append(Token("unknown", "\\" + name))
     return position
 
 

@@ -64,14 +64,16 @@ _DEGREE = re.compile(r"\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-zA-Z]))|\\circ(?!
 _PRIME = re.compile(r"\^\s*(?:\{\s*((?:'\s*)+)\}|('))")
 _NUMBER_IN_TEXT = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|mbox|mathrm|rm)\s*\{\s*([-+]?[\d.,]+)\s*\}")
 _SIGN_IN_BRACES = re.compile(r"\{([-+])\}")
-_LABEL_IN_TEXT = re.compile(r"^\s*\\text(?:bf)?\s*\{\s*(?:final\s+)?answer\s*[:=]?\s*\}\s*[:=]?", re.IGNORECASE)
+_LABEL_IN_TEXT = re.compile(r"^\s*\\text(?:bf)?\s*\{\s*(?:the\s+)?(?:final\s+)?answer\s*(?:is|[:=])?\s*\}\s*[:=]?", re.IGNORECASE)
+_IGNORED_SPACE = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
+_NEEDS_RULES = re.compile(r"[\\$~']|\{,")
 
 
 def normalize(text: str) -> str:
     """Return ``text`` in the common spelling. Idempotent; linear in the length of ``text``."""
     if not text.isascii():
         text = _ascii_symbols(text)
-    if "\\" not in text and "$" not in text and "~" not in text:
+    if not _NEEDS_RULES.search(text):
         text = text.strip().rstrip(".").strip()
         return _SPACED_DIGITS.sub(_join_spaced, _SIGN_IN_BRACES.sub(r"\1", " ".join(text.split())))
     text = _LABEL_IN_TEXT.sub("", text)
@@ -88,6 +90,11 @@ def normalize(text: str) -> str:
     text = _SPACE.sub(lambda match: match.group(1) or " ", text)
     text = text.strip().rstrip(".").strip()
     return _SPACED_DIGITS.sub(_join_spaced, text)
+
+
+def without_spaces(text: str) -> str:
+    """``text`` without the spaces that TeX ignores; a space between digits stays."""
+    return _IGNORED_SPACE.sub("", text)
 
 
 def _join_spaced(match: re.Match[str]) -> str:

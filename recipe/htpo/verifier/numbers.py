@@ -20,6 +20,7 @@ from recipe.htpo.verifier.errors import OverLimit, Undefined
 DIGITS = 60
 CONTEXT = Context(prec=DIGITS, Emin=-(10**6), Emax=10**6, traps=[])
 TOLERANCE = Decimal("1e-40")
+# Only this context may touch a decimal: operators such as + and abs() round to the calling thread's own context.
 ZERO, ONE, TWO = Decimal(0), Decimal(1), Decimal(2)
 PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534211706798")
 E = Decimal("2.71828182845904523536028747135266249775724709369995957496696762772407663035354759457138217852516642743")
@@ -77,7 +78,7 @@ class Arithmetic:
         """A complex number, or a real one where the imaginary part is rounding."""
         if not (re.is_finite() and im.is_finite()):
             raise Undefined("overflow")
-        if not im or abs(im) <= TOLERANCE * max(abs(re), min(self.scale, abs(re) + 1)):
+        if not im or im.copy_abs() <= CONTEXT.multiply(TOLERANCE, max(re.copy_abs(), self.scale)):
             return re
         return Complex(re, im)
 
@@ -131,15 +132,16 @@ class Arithmetic:
         if isinstance(value, Fraction):
             return value == 0
         re, im = self.parts(value)
-        return max(abs(re), abs(im)) <= TOLERANCE * self.scale
+        return max(re.copy_abs(), im.copy_abs()) <= CONTEXT.multiply(TOLERANCE, self.scale)
 
     def equal(self, left: Number, right: Number) -> bool:
         """Whether two numbers are the same, up to rounding where they are not exact."""
         if isinstance(left, Fraction) and isinstance(right, Fraction):
             return left == right
         (a, b), (c, d) = self.parts(left), self.parts(right)
-        size = max(abs(a), abs(b), abs(c), abs(d), self.scale)
-        return abs(CONTEXT.subtract(a, c)) <= TOLERANCE * size and abs(CONTEXT.subtract(b, d)) <= TOLERANCE * size
+        size = max(a.copy_abs(), b.copy_abs(), c.copy_abs(), d.copy_abs(), self.scale)
+        limit = CONTEXT.multiply(TOLERANCE, size)
+        return CONTEXT.subtract(a, c).copy_abs() <= limit and CONTEXT.subtract(b, d).copy_abs() <= limit
 
     def compare(self, left: Fraction | Decimal, right: Fraction | Decimal) -> int:
         """-1, 0 or 1 as ``left`` is below, equal to or above ``right``."""

@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from recipe.htpo.verifier.evaluate import PLAIN
 from recipe.htpo.verifier.nodes import CONSTANTS, Name, Node, Num, Op, Rel, Seq, Words, variables
-from recipe.htpo.verifier.numbers import Complex
+from recipe.htpo.verifier.numbers import CONTEXT, Complex
 from recipe.htpo.verifier.scalars import Scalars
 
-_APPROXIMATION = 0.01
+_APPROXIMATION = Decimal("0.01")
 _ASKED_FUNCTIONS = frozenset({"sin", "cos", "tan", "cot", "sec", "csc", "abs", "floor", "ceil", "max", "min", "gcd"})
 FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
@@ -58,8 +60,6 @@ def label_and_values(rel: Rel, scalars: Scalars) -> tuple[Node | None, list[Node
         label = sides.pop(0)
     elif len(sides) == 2 and rel.ops == ("=",) and isinstance(sides[1], Name) and is_label(sides[1]):
         label = sides.pop()
-        if sides[0] == label or label.name in variables(sides[0]):
-            return None, []
     elif variables(sides[0]):
         if not _names_a_quantity(sides[0], scalars.config.expression_label):
             return None, []
@@ -88,7 +88,7 @@ def _near(left: Node, right: Node, scalars: Scalars) -> bool:
     if a is None or b is None or isinstance(a, Complex) or isinstance(b, Complex):
         return False
     x, y = scalars.ops.real(a), scalars.ops.real(b)
-    return abs(x - y) <= abs(x) * type(x)(_APPROXIMATION)
+    return CONTEXT.subtract(x, y).copy_abs() <= CONTEXT.multiply(x, _APPROXIMATION).copy_abs()
 
 
 def single_steps(rel: Rel) -> list[Rel]:

@@ -113,7 +113,8 @@ class Scalars:
             if isinstance(a, Complex) or isinstance(b, Complex):
                 return False
             x, y = self.ops.real(a), self.ops.real(b)
-            return abs(CONTEXT.subtract(x, y)) <= Decimal(tolerance) * max(abs(x), abs(y))
+            size = max(x.copy_abs(), y.copy_abs())
+            return CONTEXT.subtract(x, y).copy_abs() <= CONTEXT.multiply(Decimal(tolerance), size)
         return False
 
     def _equal_at_points(self, left: Node, right: Node, names: set[str], reading: Reading) -> bool:

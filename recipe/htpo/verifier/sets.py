@@ -13,6 +13,7 @@ from typing import NamedTuple
 from recipe.htpo.verifier.numbers import Arithmetic
 
 INFINITY = Decimal("Infinity")
+NEGATIVE_INFINITY = INFINITY.copy_negate()
 Bound = Fraction | Decimal
 
 
@@ -26,7 +27,7 @@ class Interval(NamedTuple):
 
 
 RealSet = list[Interval]
-EVERYTHING: RealSet = [Interval(-INFINITY, False, INFINITY, False)]
+EVERYTHING: RealSet = [Interval(NEGATIVE_INFINITY, False, INFINITY, False)]
 
 
 def compare_bounds(ops: Arithmetic, left: Bound, right: Bound) -> int:
@@ -89,7 +90,7 @@ def intersection(ops: Arithmetic, left: RealSet, right: RealSet) -> RealSet:
 def complement(ops: Arithmetic, parts: RealSet) -> RealSet:
     """Real numbers outside ``parts``."""
     found: RealSet = []
-    low: Bound = -INFINITY
+    low: Bound = NEGATIVE_INFINITY
     low_closed = False
     for part in union(ops, parts):
         found.append(Interval(low, low_closed, part.low, not part.low_closed))
@@ -99,7 +100,7 @@ def complement(ops: Arithmetic, parts: RealSet) -> RealSet:
         part
         for part in found
         if not is_empty(ops, part)
-        and compare_bounds(ops, part.low, INFINITY) < 0 < compare_bounds(ops, part.high, -INFINITY)
+        and compare_bounds(ops, part.low, INFINITY) < 0 < compare_bounds(ops, part.high, NEGATIVE_INFINITY)
     ]
 
 

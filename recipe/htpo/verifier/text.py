@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import re
 
+from recipe.htpo.verifier.normalize import without_spaces
+
 _TEXT_COMMAND = re.compile(r"\\(?:text[a-z]*|mbox|hbox|mathrm|operatorname|rm)(?![a-zA-Z])")
 _TEXT_GROUP = re.compile(r"\\(?:text[a-z]*|mbox|hbox|mathrm|operatorname|rm)\s*\{([^{}]*)\}")
 _GROUP_OF_ONE = re.compile(r"\{\s*(\w)\s*\}")
-_SPACE = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
 _CHOICE = re.compile(r"(?:\\text[a-z]*\s*)?\{?\s*(?:\\text[a-z]*\s*\{)?\s*\(?\s*([A-J])\s*\)?[\s.}]*")
 _CHOICE_PREFIX = re.compile(
     r"\s*(?:\\text[a-z]*\s*\{\s*(?:\(([A-J])\)|([A-J])[.):])[\s.:]*\}|\(([A-J])\)|([A-J])[.:)](?=\s))[\s.:]*(?=\S)"
@@ -24,7 +25,7 @@ def words_equal(left: str, right: str) -> bool:
 def plain_text(text: str) -> str:
     """``text`` as it is compared."""
     text = _GROUP_OF_ONE.sub(r"\1", _TEXT_COMMAND.sub("", _TEXT_GROUP.sub(r"\1", text))).casefold()
-    return _SPACE.sub("", "".join(char for char in text if char not in "$\\~\"“”'`")).strip(".,;:!")
+    return without_spaces("".join(char for char in text if char not in "$\\~\"“”'`")).strip(".,;:!")
 
 
 def choice_letter(text: str) -> str | None:

@@ -1,0 +1,86 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Labelled cases: equivalences, near misses, extraction formats and hacks.
+
+``cases.jsonl`` holds answers, ``cases_extract.jsonl`` whole responses. A larger labelled file is graded too where
+``HTPO_REWARD_CASES`` names one (or ``../shared/data/reward_cases.jsonl`` exists).
+"""
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from recipe.htpo.verifier import VerifierConfig, ground_truth_problem, verify
+from recipe.htpo.verifier.grade import compare_answers
+from recipe.htpo.verifier.normalize import normalize
+
+HERE = Path(__file__).parent
+LARGE_FILE = Path(
+    os.environ.get("HTPO_REWARD_CASES", HERE.parents[3] / "shared" / "data" / "reward_cases.jsonl")
+)
+CONFIG = VerifierConfig()
+
+
+def read(path):
+    with open(path, encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+ANSWERS = read(HERE / "cases.jsonl")
+RESPONSES = read(HERE / "cases_extract.jsonl")
+
+
+def name(case):
+    return f"{case['category']}:{case['ground_truth'][:30]}<-{case.get('answer', case.get('response', ''))[-40:]!r}"
+
+
+@pytest.mark.parametrize("case", ANSWERS, ids=name)
+def test_answer(case):
+    verdict = verify(f"Step by step.\n\nSo $\\boxed{{{case['answer']}}}$.", case["ground_truth"])
+    assert verdict.correct == bool(case["expected"]), verdict
+
+
+@pytest.mark.parametrize("case", RESPONSES, ids=name)
+def test_response(case):
+    verdict = verify(case["response"], case["ground_truth"])
+    assert verdict.correct == bool(case["expected"]), verdict
+
+
+def test_there_are_enough_cases_of_both_kinds():
+    labels = Counter(case["expected"] for case in ANSWERS + RESPONSES)
+    assert labels[1] >= 200 and labels[0] >= 150
+
+
+@pytest.mark.parametrize("truth", sorted({case["ground_truth"] for case in ANSWERS + RESPONSES}))
+def test_a_ground_truth_is_readable_and_equals_itself(truth):
+    assert ground_truth_problem(truth) is None
+    assert verify(f"\\boxed{{{truth}}}", truth).correct
+    assert verify(f"Answer: ${truth}$", truth).correct
+
+
+@pytest.mark.parametrize("case", ANSWERS, ids=name)
+def test_equivalence_is_symmetric(case):
+    """The asked form (an integer asks for an evaluated number) is the only part that is not."""
+    config = VerifierConfig(require_evaluated="never")
+    answer, truth = normalize(case["answer"]), normalize(case["ground_truth"])
+    assert (compare_answers(answer, truth, config) == "equal") == (compare_answers(truth, answer, config) == "equal")
+
+
+@pytest.mark.skipif(not LARGE_FILE.exists(), reason="no large labelled file")
+def test_large_file():
+    """At most 1 % of the correct answers refused in any kind, none of the wrong ones accepted, none over a limit."""
+    wrong, total = Counter(), Counter()
+    over_limit = []
+    for case in read(LARGE_FILE):
+        kind = "right" if case["expected"] else "wrong"
+        verdict = verify(case["solution"], case["ground_truth"])
+        total[kind] += 1
+        wrong[kind] += verdict.correct != bool(case["expected"])
+        if verdict.reason == "over_limit" and case["expected"]:
+            over_limit.append(case["id"])
+    assert wrong["wrong"] == 0
+    assert wrong["right"] <= 0.01 * total["right"]
+    assert not over_limit
