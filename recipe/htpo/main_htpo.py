@@ -1,9 +1,9 @@
 # Copyright 2026 The verl-htpo authors
 # SPDX-License-Identifier: Apache-2.0
-"""Train with HTPO: `python -m recipe.htpo.main_htpo [--config-name htpo_cpu_trainer] [hydra overrides]`.
+"""Train with HTPO: `python -m recipe.htpo.main_htpo [platform=cpu] [hydra overrides]`.
 
 Composes the configuration, runs the preflight, records the run in `htpo.output_dir`, and hands over to verl's own
-task runner. `htpo.dry_run=True` stops after the preflight.
+task runner. `htpo.dry_run=True` shows what would run and stops.
 """
 
 import os
@@ -18,14 +18,31 @@ def main(config: DictConfig) -> None:
     """Preflight, then verl's training run."""
     from recipe.htpo import preflight
 
+    if config.htpo.dry_run:
+        dry_run(config)
+        return
     problems = preflight.find_problems(config)
     if problems:
         preflight.print_problems(problems)
         sys.exit(preflight.EXIT_CODE)
-    if config.htpo.dry_run:
-        print("preflight passed; htpo.dry_run=True: nothing was started")
-        return
     train(config)
+
+
+def dry_run(config: DictConfig) -> None:
+    """Show what would run. Problems of the configuration are errors; what only this machine lacks is listed."""
+    from recipe.htpo import preflight
+    from recipe.htpo.preflight.summary import print_summary
+
+    problems = preflight.config_problems(config)
+    if problems:
+        preflight.print_problems(problems)
+        sys.exit(preflight.EXIT_CODE)
+    print_summary(config)
+    lacking = preflight.machine_problems(config)
+    print("the configuration is sound; nothing was started")
+    if lacking:
+        print(f"this machine lacks {len(lacking)} thing{'s' if len(lacking) > 1 else ''} that the run needs:")
+        print("\n".join(f"  - {problem}" for problem in lacking))
 
 
 def train(config: DictConfig) -> None:

@@ -13,13 +13,11 @@ from omegaconf import DictConfig
 from recipe.htpo.preflight import environment, inputs, run_dir, settings, sizes
 from recipe.htpo.preflight.problem import Check, Problem
 
-__all__ = ["EXIT_CODE", "Problem", "find_problems", "print_problems"]
+__all__ = ["EXIT_CODE", "Problem", "config_problems", "find_problems", "machine_problems", "print_problems"]
 
 EXIT_CODE = 2
 
-CHECKS: tuple[Check, ...] = (
-    environment.check_versions,
-    environment.check_plugin,
+CONFIG_CHECKS: tuple[Check, ...] = (
     settings.check_missing,
     settings.check_objective,
     settings.check_trainer_mode,
@@ -27,13 +25,28 @@ CHECKS: tuple[Check, ...] = (
     settings.check_cpu,
     sizes.check_batches,
     sizes.check_lengths,
+)
+
+MACHINE_CHECKS: tuple[Check, ...] = (
+    environment.check_versions,
+    environment.check_plugin,
     inputs.check_model_and_data,
 )
 
 
+def config_problems(config: DictConfig) -> list[Problem]:
+    """What is wrong with the configuration wherever it runs."""
+    return [problem for check in CONFIG_CHECKS for problem in check(config)]
+
+
+def machine_problems(config: DictConfig) -> list[Problem]:
+    """What this machine lacks for the run: packages, the model, the data."""
+    return [problem for check in MACHINE_CHECKS for problem in check(config)]
+
+
 def find_problems(config: DictConfig) -> list[Problem]:
     """Run every check on a composed configuration. The output directory is only compared when all else is well."""
-    problems = [problem for check in CHECKS for problem in check(config)]
+    problems = config_problems(config) + machine_problems(config)
     return problems or list(run_dir.check_output_dir(config))
 
 

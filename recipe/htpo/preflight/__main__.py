@@ -1,10 +1,24 @@
 # Copyright 2026 The verl-htpo authors
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m recipe.htpo.preflight [hydra overrides]`: the checks alone."""
+"""`python -m recipe.htpo.preflight [hydra overrides]`: every check, for the run that `main_htpo` would start here."""
 
 import sys
 
-from recipe.htpo import main_htpo
+import hydra
+from omegaconf import DictConfig
 
-sys.argv.append("htpo.dry_run=True")
-main_htpo.main()
+from recipe.htpo import preflight
+
+
+@hydra.main(config_path="../config", config_name="htpo_trainer", version_base=None)
+def main(config: DictConfig) -> None:
+    """Exit code 0 when the run may start, 2 with all problems when not."""
+    problems = preflight.find_problems(config)
+    if problems:
+        preflight.print_problems(problems)
+        sys.exit(preflight.EXIT_CODE)
+    print("preflight passed")
+
+
+if __name__ == "__main__":
+    main()

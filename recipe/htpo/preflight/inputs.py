@@ -31,9 +31,12 @@ def _model(config: DictConfig) -> tuple[list[Problem], Any]:
     local = Path(path).expanduser()
     if path.startswith(("/", ".", "~")) and not local.is_dir():
         return [Problem(MODEL, f"no such directory: {path}", "give a Hugging Face model directory or name")], None
+    source = str(local) if local.is_dir() else path
+    # A dry run shows what is there and fetches nothing.
+    options = {"local_files_only": config.htpo.dry_run}
     try:
-        model_config = AutoConfig.from_pretrained(str(local) if local.is_dir() else path)
-        tokenizer = AutoTokenizer.from_pretrained(str(local) if local.is_dir() else path)
+        model_config = AutoConfig.from_pretrained(source, **options)
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         return [
@@ -67,7 +70,9 @@ def _data(config: DictConfig, field: str, tokenizer: Any) -> Iterator[Problem]:
     files = config.data[field]
     paths = [str(path) for path in files] if isinstance(files, list | ListConfig) else [str(files)]
     # verl drops overlong training prompts itself where it is told to.
-    counts_prompts = not config.data.filter_overlong_prompts and config.data.truncation == "error"
+    counts_prompts = (
+        tokenizer is not None and not config.data.filter_overlong_prompts and config.data.truncation == "error"
+    )
     found = check_files(
         paths,
         tokenizer=tokenizer if counts_prompts else None,
