@@ -7,14 +7,14 @@ import os
 import sqlite3
 import tempfile
 
-_DIGEST_BYTES = 16
+DIGEST_BYTES = 16
 MEMORY_ENTRIES = 1_000_000
 """Entries kept in memory (about 120 MB) before the map moves to disk."""
 
 
 def digest(*parts: str) -> bytes:
     """128-bit digest of several texts; ``("a", "b")`` and ``("ab", "")`` differ."""
-    state = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    state = hashlib.blake2b(digest_size=DIGEST_BYTES)
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")
         state.update(len(data).to_bytes(8, "little"))

@@ -45,19 +45,29 @@ def read_records(path: Path) -> Iterator[Record]:
         )
 
 
-def open_parquet(path: Path) -> pq.ParquetFile:
-    """A parquet file for streaming; raises DataError when it is missing, truncated or no parquet at all."""
+def open_parquet(path: Path, dictionaries: bool = False) -> pq.ParquetFile:
+    """A parquet file for streaming; with ``dictionaries`` text columns come dictionary-encoded.
+
+    Raises DataError when it is missing, truncated or no parquet at all.
+    """
     try:
-        return pq.ParquetFile(path, pre_buffer=False, buffer_size=_CHUNK)
+        file = pq.ParquetFile(path, pre_buffer=False, buffer_size=_CHUNK)
+        if not dictionaries:
+            return file
+        columns = [file.schema.column(i) for i in range(len(file.schema))]
+        texts = [column.path for column in columns if column.logical_type.type == "STRING"]
+        return pq.ParquetFile(path, pre_buffer=False, buffer_size=_CHUNK, read_dictionary=texts, metadata=file.metadata)
     except FileNotFoundError as error:
         raise DataError("no such file", file=path, remedy="check the path") from error
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"not a readable parquet file: {_first_line(error)}", file=path, remedy=_AGAIN) from error
 
 
-def parquet_batches(path: Path, columns: list[str] | None = None, rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
+def parquet_batches(
+    path: Path, columns: list[str] | None = None, rows: int = BATCH_ROWS, dictionaries: bool = False
+) -> Iterator[pa.RecordBatch]:
     """Record batches of a parquet file; raises DataError with the row where a damaged file breaks off."""
-    file = open_parquet(path)
+    file = open_parquet(path, dictionaries)
     batches = file.iter_batches(rows, columns=columns)
     row = 0
     while True:

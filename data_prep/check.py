@@ -1,0 +1,275 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Finds what would break or spoil a run in any verl parquet file, made by data_prep or not."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from data_prep.digests import DigestMap, digest
+from data_prep.errors import DataError
+from data_prep.lengths import load_tokenizer, prompt_lengths
+from data_prep.readers import open_parquet, parquet_batches
+
+ROWS_SHOWN = 10
+UNPARSABLE_SHARE = 0.1
+"""Up to this share of rows an unparsable ground truth is a warning (most sets have a few), above it an error."""
+COLUMNS = ("data_source", "prompt", "reward_model", "extra_info")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One kind of problem in one file."""
+
+    file: str
+    """The file."""
+    kind: str
+    """Short name: unreadable, missing-column, wrong-type, features, empty-prompt, data-source, ground-truth,
+    unparsable-ground-truth, empty-file, duplicate-id, repeated-prompt, overlong-prompt."""
+    message: str
+    """What is wrong, with file and rows."""
+    remedy: str
+    """What to do."""
+    rows: tuple[int, ...] = ()
+    """The first ``ROWS_SHOWN`` rows concerned, from 0."""
+    count: int = 0
+    """Number of rows concerned; 0 when the problem is the whole file's."""
+    severity: Literal["error", "warning"] = "error"
+    """Warnings do not make ``check`` fail."""
+
+    def __str__(self) -> str:
+        return f"{self.severity} [{self.kind}]: {self.message}. Remedy: {self.remedy}"
+
+
+def check_files(
+    paths: Iterable[str | Path],
+    tokenizer: Any = None,
+    max_prompt_length: int | None = None,
+    *,
+    warnings: bool = False,
+) -> list[Problem]:
+    """Checks the files of one list (verl's ``data.train_files`` or ``data.val_files``); an empty list is a pass.
+
+    ``tokenizer`` is a name, a folder or a tokenizer object; it is needed for ``max_prompt_length``. Files are streamed.
+    Ground truths are tried with the project's verifier when that is installed. ``warnings`` adds what is odd but runs
+    (repeated prompts, a few ground truths that the verifier cannot read).
+
+    Raises DataError when only one of ``tokenizer`` and ``max_prompt_length`` is given.
+    """
+    if (tokenizer is None) != (max_prompt_length is None):
+        raise DataError("a tokenizer and a longest prompt length go together", remedy="give both or none")
+    loaded = load_tokenizer(tokenizer) if isinstance(tokenizer, str) else tokenizer
+    found: list[Problem] = []
+    schemas: dict[str, pa.Schema] = {}
+    for path in map(Path, paths):
+        try:
+            schemas[str(path)] = open_parquet(path).schema_arrow
+            found += _FileCheck(path, loaded, max_prompt_length).run()
+        except DataError as error:
+            message = f"{path}: {error.problem}{f' ({error.place})' if error.place else ''}"
+            found.append(Problem(file=str(path), kind="unreadable", message=message, remedy=error.remedy))
+    found += _feature_problems(schemas)
+    return [problem for problem in found if warnings or problem.severity == "error"]
+
+
+class _Rows:
+    """Rows of one kind of problem."""
+
+    def __init__(self, message: str, remedy: str, severity: Literal["error", "warning"] = "error") -> None:
+        self.message = message
+        self.remedy = remedy
+        self.severity = severity
+        self.first: list[int] = []
+        self.count = 0
+
+    def add(self, row: int, detail: str = "") -> None:
+        self.count += 1
+        if len(self.first) < ROWS_SHOWN:
+            self.first.append(row)
+        if self.count == 1 and detail:
+            self.message = f"{self.message}: {detail}"
+
+    def text(self) -> str:
+        """The message with the rows."""
+        rows = ", ".join(map(str, self.first)) + (", ..." if self.count > len(self.first) else "")
+        return f"{self.message} ({self.count:,} row{'s' if self.count > 1 else ''}: {rows})"
+
+
+class _FileCheck:
+    """All row checks of one file in one pass."""
+
+    def __init__(self, path: Path, tokenizer: Any, max_prompt_length: int | None) -> None:
+        self._path = path
+        self._tokenizer = tokenizer
+        self._longest = max_prompt_length
+        self._ground_truth_problem = _verifier()
+        self._kinds = {
+            "empty-prompt": _Rows("prompt has no user message with text", "delete these rows"),
+            "data-source": _Rows("data_source is empty", "fill in the name of the set; it selects the scorer"),
+            "ground-truth": _Rows(
+                "reward_model.ground_truth is not a text with content",
+                "write the answer as text (27.0 as 27); drop rows without an answer",
+            ),
+            "unparsable-ground-truth": _Rows(
+                "the verifier cannot read the ground truth",
+                "correct or drop these rows; if they are many, map the answer column and rule with `convert`",
+                "warning",
+            ),
+            "duplicate-id": _Rows("extra_info.id occurs before", "list a file once; mix each set once"),
+            "repeated-prompt": _Rows(
+                "prompt occurs before in the file",
+                "build with --dedup problems; for several samples a prompt raise rollout n",
+                "warning",
+            ),
+            "overlong-prompt": _Rows(
+                f"prompt is longer than {max_prompt_length} tokens",
+                "raise data.max_prompt_length, or cut with `select --max-prompt-length`",
+            ),
+        }
+
+    def run(self) -> list[Problem]:
+        schema = open_parquet(self._path).schema_arrow
+        file_problems = list(self._schema_problems(schema))
+        if file_problems:
+            return file_problems
+        columns = [name for name in COLUMNS if name in schema.names]
+        row = 0
+        with DigestMap() as ids, DigestMap() as prompts:
+            for batch in parquet_batches(self._path, columns):
+                records = batch.to_pylist()
+                for record in records:
+                    self._check(row, record, ids, prompts)
+                    row += 1
+                self._check_lengths(row - len(records), records)
+        unparsable = self._kinds["unparsable-ground-truth"]
+        if unparsable.count > UNPARSABLE_SHARE * row:
+            unparsable.severity = "error"
+        return [
+            Problem(
+                file=str(self._path),
+                kind=kind,
+                message=f"{self._path}: {rows.text()}",
+                remedy=rows.remedy,
+                rows=tuple(rows.first),
+                count=rows.count,
+                severity=rows.severity,
+            )
+            for kind, rows in self._kinds.items()
+            if rows.count
+        ]
+
+    def _schema_problems(self, schema: pa.Schema) -> Iterable[Problem]:
+        def problem(kind: str, message: str, remedy: str) -> Problem:
+            return Problem(file=str(self._path), kind=kind, message=f"{self._path}: {message}", remedy=remedy)
+
+        convert = "map your columns with a YAML and `convert`"
+        for name in ("data_source", "prompt", "reward_model"):
+            if name not in schema.names:
+                yield problem("missing-column", f"no column {name!r} (columns: {', '.join(schema.names)})", convert)
+        if "prompt" in schema.names and not _is_messages(schema.field("prompt").type):
+            yield problem("wrong-type", f"prompt is {schema.field('prompt').type}, not messages", convert)
+        if "reward_model" in schema.names:
+            type_ = schema.field("reward_model").type
+            position = type_.get_field_index("ground_truth") if pa.types.is_struct(type_) else -1
+            if position < 0:
+                yield problem("missing-column", "no field reward_model.ground_truth", convert)
+            elif pa.types.is_nested(type_.field(position).type):
+                found = type_.field(position).type
+                yield problem("wrong-type", f"reward_model.ground_truth is {found}, not text", convert)
+        if open_parquet(self._path).metadata.num_rows == 0:
+            yield problem("empty-file", "the file has no row", "build it again")
+
+    def _check(self, row: int, record: dict, ids: DigestMap, prompts: DigestMap) -> None:
+        messages = record["prompt"] or []
+        if not any(message["role"] == "user" and (message["content"] or "").strip() for message in messages):
+            self._kinds["empty-prompt"].add(row)
+        if not str(record["data_source"] or "").strip():
+            self._kinds["data-source"].add(row)
+        self._check_ground_truth(row, (record["reward_model"] or {}).get("ground_truth"))
+        row_id = (record.get("extra_info") or {}).get("id")
+        if row_id is not None and _seen_before(ids, digest(str(row_id)), row):
+            self._kinds["duplicate-id"].add(row, repr(row_id))
+        text = "\0".join(f"{message['role']}\0{message['content']}" for message in messages)
+        if _seen_before(prompts, digest(text), row):
+            self._kinds["repeated-prompt"].add(row)
+
+    def _check_ground_truth(self, row: int, ground_truth: object) -> None:
+        if not isinstance(ground_truth, str) or not ground_truth.strip():
+            self._kinds["ground-truth"].add(row, repr(ground_truth))
+        elif self._ground_truth_problem is not None:
+            problem = self._ground_truth_problem(ground_truth)
+            if problem is not None:
+                self._kinds["unparsable-ground-truth"].add(row, f"{ground_truth!r:.80}: {problem}")
+
+    def _check_lengths(self, first_row: int, records: list[dict]) -> None:
+        if self._longest is None:
+            return
+        lengths = prompt_lengths(self._tokenizer, [record["prompt"] or [] for record in records])
+        for row, length in enumerate(lengths, start=first_row):
+            if length > self._longest:
+                self._kinds["overlong-prompt"].add(row, f"{length} tokens")
+
+
+def _verifier() -> Callable[[str], str | None] | None:
+    """The verifier's judgement of a ground truth, when the recipe is installed beside data_prep."""
+    try:
+        from recipe.htpo.verifier import ground_truth_problem
+    except ImportError:
+        return None
+    return ground_truth_problem
+
+
+def _seen_before(known: DigestMap, key: bytes, row: int) -> bool:
+    if known.get(key) is not None:
+        return True
+    known.set(key, row)
+    return False
+
+
+def _is_messages(type_: pa.DataType) -> bool:
+    if not (pa.types.is_list(type_) or pa.types.is_large_list(type_)):
+        return False
+    value = type_.value_type
+    return pa.types.is_struct(value) and {"role", "content"} <= {field.name for field in value}
+
+
+def _feature_problems(schemas: dict[str, pa.Schema]) -> list[Problem]:
+    """Files that ``datasets.concatenate_datasets``, hence verl, cannot join with the first one."""
+    found = []
+    (first_file, first), *rest = list(schemas.items()) or [("", pa.schema([]))]
+    for file, schema in rest:
+        for name in first.names:
+            here = schema.get_field_index(name)
+            if here < 0 or pa.types.is_null(schema.field(here).type) or pa.types.is_null(first.field(name).type):
+                continue
+            difference = _difference(first.field(name).type, schema.field(here).type, name)
+            if difference:
+                found.append(
+                    Problem(
+                        file=file,
+                        kind="features",
+                        message=f"{file}: cannot be joined with {first_file}: {difference}",
+                        remedy="build or convert both files, so that they share one schema",
+                    )
+                )
+                break
+    return found
+
+
+def _difference(one: pa.DataType, other: pa.DataType, path: str) -> str | None:
+    """First difference of two types, the order of struct fields apart."""
+    if pa.types.is_struct(one) and pa.types.is_struct(other):
+        names = {field.name for field in one}
+        others = {field.name for field in other}
+        if names != others:
+            return f"{path} has the fields {sorted(names)} there and {sorted(others)} here"
+        pairs: Sequence[tuple[pa.DataType, pa.DataType, str]] = [
+            (one.field(name).type, other.field(name).type, f"{path}.{name}") for name in sorted(names)
+        ]
+        return next((text for pair in pairs if (text := _difference(*pair))), None)
+    if pa.types.is_list(one) and pa.types.is_list(other):
+        return _difference(one.value_type, other.value_type, path)
+    return None if one == other else f"{path} is {one} there and {other} here"

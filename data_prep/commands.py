@@ -1,0 +1,191 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The commands of the command line: each takes parsed arguments, prints, and returns the exit code.
+
+Heavy modules are imported by the command that needs them, so that ``list`` and ``--help`` are instant.
+"""
+
+import json
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+from data_prep.errors import DataError
+
+
+def list_sets(arguments: Namespace) -> int:
+    """``list``."""
+    from data_prep.registry import data_sets
+    from data_prep.templates import TEMPLATES
+
+    for name, data_set in data_sets().items():
+        print(f"{name:16} {'+'.join(data_set.splits):10} {data_set.title}")
+    print(f"templates: {', '.join(f'{template.name} v{template.version}' for template in TEMPLATES.values())}")
+    return 0
+
+
+def show(arguments: Namespace) -> int:
+    """``show NAME`` or ``show FILE``."""
+    from data_prep.provenance import read_provenance
+    from data_prep.registry import find_data_set
+    from data_prep.templates import TEMPLATES
+
+    path = Path(arguments.what)
+    if path.is_file():
+        provenance = read_provenance(path)
+        if provenance is None:
+            raise DataError("the file does not say how it was made", file=path, remedy="make it with data_prep")
+        print(json.dumps(provenance, indent=2, ensure_ascii=False))
+    elif arguments.what in TEMPLATES:
+        print(json.dumps(TEMPLATES[arguments.what].record(), indent=2, ensure_ascii=False))
+    else:
+        data_set = find_data_set(arguments.what)
+        for name, value in vars(data_set).items():
+            print(f"{name:12} {vars(value) if name == 'columns' else value}")
+    return 0
+
+
+def build(arguments: Namespace) -> int:
+    """``build NAME...``."""
+    from data_prep.build import BuildOptions, build_split
+    from data_prep.dataset import GenerateOptions
+    from data_prep.registry import find_data_set
+
+    options = BuildOptions(
+        source=arguments.source,
+        template=arguments.template,
+        dedup=arguments.dedup,
+        conflicts=arguments.conflicts,
+        bad_rows=arguments.bad_rows,
+        data_source=arguments.data_source,
+        force=arguments.force,
+        generate=GenerateOptions(
+            train_rows=arguments.train_rows,
+            test_rows=arguments.test_rows,
+            seed=arguments.seed,
+            test_seed=arguments.test_seed,
+            terms=arguments.terms,
+        ),
+    )
+    for data_set in [find_data_set(name) for name in arguments.names]:
+        if arguments.split and arguments.split not in data_set.splits:
+            raise DataError(f"data set {data_set.name!r} has no split {arguments.split!r}, only {[*data_set.splits]}")
+        for split in [arguments.split] if arguments.split else data_set.splits:
+            path = arguments.out / data_set.name / f"{split}.parquet"
+            result = build_split(data_set, split, path, options)
+            _print_rows(path, result.rows, result.up_to_date)
+    return 0
+
+
+def convert(arguments: Namespace) -> int:
+    """``convert --config YAML --out FILE``."""
+    from data_prep.convert import convert as convert_file
+
+    result = convert_file(arguments.config, arguments.out, arguments.force)
+    _print_rows(result.path, result.rows, result.up_to_date)
+    return 0
+
+
+def check(arguments: Namespace) -> int:
+    """``check FILE...``; 1 when there is an error."""
+    from data_prep.check import check_files
+
+    problems = check_files(arguments.files, arguments.tokenizer, arguments.max_prompt_length, warnings=True)
+    for problem in problems:
+        print(problem)
+    errors = sum(problem.severity == "error" for problem in problems)
+    print(f"{len(arguments.files)} files, {errors} errors, {len(problems) - errors} warnings")
+    return 1 if errors else 0
+
+
+def stats(arguments: Namespace) -> int:
+    """``stats FILE...``."""
+    from data_prep.lengths import load_tokenizer
+    from data_prep.stats import lines, stats_of, write_conflicts
+
+    if arguments.conflicts and len(arguments.files) > 1:
+        raise DataError("--conflicts takes one file", remedy="run stats on each file")
+    tokenizer = load_tokenizer(arguments.tokenizer) if arguments.tokenizer else None
+    for path in arguments.files:
+        print(path)
+        for line in lines(stats_of(path, tokenizer)):
+            print(f"  {line}")
+        if arguments.conflicts:
+            print(f"  {write_conflicts(path, arguments.conflicts):,} conflicts written to {arguments.conflicts}")
+    return 0
+
+
+def decontaminate(arguments: Namespace) -> int:
+    """``decontaminate TRAIN --against EVAL...``."""
+    from data_prep.decontaminate import find_overlap, write_clean_eval, write_clean_train, write_report
+
+    report = find_overlap(arguments.train, arguments.against, arguments.n, arguments.threshold)
+    for path in arguments.against:
+        total = sum(problem.file == path for problem in report.problems)
+        print(f"{path}: {len(report.contaminated(path)):,} of {total:,} problems contaminated")
+    remove = report.rows_to_remove()
+    print(f"{arguments.train}: {len(remove):,} of {report.train_rows:,} rows match a contaminated problem")
+    if arguments.report:
+        write_report(report, arguments.report)
+    options = {"n": arguments.n, "threshold": arguments.threshold}
+    if arguments.out:
+        written = write_clean_train(report, arguments.train, arguments.against, arguments.out, options)
+        left = find_overlap(arguments.train, arguments.against, arguments.n, arguments.threshold, skip=remove)
+        print(f"{arguments.out}: written {written:,} rows; {len(left.contaminated()):,} problems remaining by phrases")
+    for path in arguments.against if arguments.clean_evals else ():
+        out = arguments.clean_evals / path.parent.name / path.name
+        print(f"{out}: written {write_clean_eval(report, arguments.train, path, out, options):,} rows")
+    return 0
+
+
+def mix(arguments: Namespace) -> int:
+    """``mix FILE[=WEIGHT]... --out FILE``."""
+    from data_prep.mix import Part
+    from data_prep.mix import mix as mix_files
+
+    parts = []
+    for text in arguments.parts:
+        path, equals, weight = text.rpartition("=") if "=" in text else (text, "", "")
+        try:
+            parts.append(Part(Path(path), float(weight) if equals else None))
+        except ValueError as error:
+            raise DataError(f"{weight!r} is no weight", remedy="write FILE=0.7") from error
+    taken = mix_files(parts, arguments.out, arguments.rows, arguments.seed, not arguments.no_shuffle)
+    for name, count in taken.items():
+        print(f"{name}: {count:,} rows taken")
+    print(f"{arguments.out}: written {sum(taken.values()):,} rows")
+    return 0
+
+
+def select(arguments: Namespace) -> int:
+    """``select FILE --out FILE``."""
+    from data_prep.selection import Selection
+    from data_prep.selection import select as select_rows
+
+    where = []
+    for text in arguments.where:
+        column, equals, values = text.partition("=")
+        if not equals:
+            raise DataError(f"--where {text!r} has no =", remedy="write --where level=4,5")
+        where.append((column, tuple(values.split(","))))
+    selection = Selection(
+        where=tuple(where),
+        verdicts=arguments.verdicts,
+        verdict_key=arguments.verdict_key,
+        pass_rate=tuple(arguments.pass_rate) if arguments.pass_rate else None,
+        unmeasured=arguments.unmeasured,
+        tokenizer=arguments.tokenizer,
+        max_prompt_length=arguments.max_prompt_length,
+        stratify=arguments.stratify,
+        per_stratum=arguments.per_stratum,
+        bins=arguments.bins,
+        rows=arguments.rows,
+        seed=arguments.seed,
+    )
+    _print_rows(arguments.out, select_rows(arguments.file, arguments.out, selection))
+    return 0
+
+
+def _print_rows(path: Path, rows: dict[str, int], up_to_date: bool = False) -> None:
+    counts = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in rows.items() if count)
+    print(f"{path}: {counts}{' (up to date)' if up_to_date else ''}", file=sys.stdout)

@@ -1,0 +1,152 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Finds evaluation problems inside a training file, and writes clean files.
+
+The share of an evaluation problem is the part of its n-word shingles that occur anywhere in the training file; from
+``threshold`` on it counts as contaminated. A training row is removed when it alone holds that share of a contaminated
+problem. Boilerplate spread over many rows ("where m and n are relatively prime ...") can keep the share of a problem
+up after that; such problems are counted as ``remaining``.
+
+The evaluation problems are held in memory, the training file is streamed.
+"""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from data_prep.contract import contract_batches, derived_recipe, extra, keep_rows, require_contract
+from data_prep.errors import DataError
+from data_prep.files import atomic_output
+from data_prep.shingles import shingles
+from data_prep.writer import write_dataset
+
+Places = dict[str, list[int]]
+"""For each shingle the evaluation problems that hold it."""
+
+
+@dataclass
+class EvalProblem:
+    """One evaluation problem and what was found of it."""
+
+    file: Path
+    row: int
+    id: str
+    text: str
+    answer: str
+    shingles: int
+    share: float = 0.0
+    matches: list["Match"] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Match:
+    """A training row that holds at least the threshold share of an evaluation problem."""
+
+    row: int
+    id: str
+    answer: str
+    share: float
+    text: str
+
+
+@dataclass
+class Report:
+    """Result of ``find_overlap``."""
+
+    problems: list[EvalProblem]
+    """All evaluation problems, in order."""
+    threshold: float
+    """Share from which a problem counts as contaminated."""
+    train_rows: int
+    """Rows of the training file."""
+
+    def contaminated(self, file: Path | None = None) -> list[EvalProblem]:
+        """Contaminated problems, of one evaluation file or of all."""
+        chosen = [p for p in self.problems if file is None or p.file == file]
+        return [p for p in chosen if p.shingles and p.share >= self.threshold]
+
+    def rows_to_remove(self) -> frozenset[int]:
+        """Training rows that hold the threshold share of a contaminated problem."""
+        return frozenset(match.row for problem in self.contaminated() for match in problem.matches)
+
+
+def find_overlap(
+    train: Path, evals: list[Path], n: int = 12, threshold: float = 0.5, skip: frozenset[int] = frozenset()
+) -> Report:
+    """Compares every evaluation problem with the rows of ``train`` whose numbers are not in ``skip``.
+
+    Raises DataError when ``n`` or ``threshold`` is out of range or a file is not of the contract.
+    """
+    if n < 1 or not 0 < threshold <= 1:
+        raise DataError(f"n={n}, threshold={threshold} out of range", remedy="use n >= 1 and 0 < threshold <= 1")
+    problems, places = _index(evals, n)
+    seen: list[set[str]] = [set() for _ in problems]
+    rows = require_contract(train)
+    for row, row_id, text, answer in tqdm(
+        _problems(train), total=rows, desc=train.name, unit=" rows", disable=None, leave=False
+    ):
+        if row in skip:
+            continue
+        counts: Counter[int] = Counter()
+        for shingle in shingles(text, n):
+            for number in places.get(shingle, ()):
+                counts[number] += 1
+                seen[number].add(shingle)
+        for number, count in counts.items():
+            share = count / problems[number].shingles
+            if share >= threshold:
+                problems[number].matches.append(Match(row, row_id, answer, round(share, 4), text))
+    for problem, held in zip(problems, seen, strict=True):
+        problem.share = len(held) / problem.shingles if problem.shingles else 0.0
+    return Report(problems, threshold, rows)
+
+
+def write_report(report: Report, path: Path) -> None:
+    """One JSON line for each contaminated problem with the training rows that match it."""
+    with atomic_output(path) as stream:
+        for problem in report.contaminated():
+            line = asdict(problem) | {"file": str(problem.file), "share": round(problem.share, 4)}
+            stream.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+
+
+def write_clean_train(report: Report, train: Path, evals: list[Path], out: Path, options: dict) -> int:
+    """The training file without the rows to remove; returns the number of rows written."""
+    remove = report.rows_to_remove()
+    recipe = derived_recipe("decontaminate", [train, *evals], options)
+    keep = (row not in remove for row in range(report.train_rows))
+    return write_dataset(out, keep_rows(train, keep), recipe, {"read": report.train_rows, "removed": len(remove)})
+
+
+def write_clean_eval(report: Report, train: Path, file: Path, out: Path, options: dict) -> int:
+    """An evaluation file without its contaminated problems; returns the number of rows written."""
+    contaminated = {problem.row for problem in report.contaminated(file)}
+    recipe = derived_recipe("decontaminate", [file, train], options | {"side": "eval"})
+    rows = require_contract(file)
+    keep = (row not in contaminated for row in range(rows))
+    return write_dataset(out, keep_rows(file, keep), recipe, {"read": rows, "removed": len(contaminated)})
+
+
+def _index(evals: list[Path], n: int) -> tuple[list[EvalProblem], Places]:
+    problems: list[EvalProblem] = []
+    places: Places = defaultdict(list)
+    for file in evals:
+        for row, row_id, text, answer in _problems(file):
+            found = shingles(text, n)
+            for shingle in found:
+                places[shingle].append(len(problems))
+            problems.append(EvalProblem(file, row, row_id, text, answer, len(found)))
+    return problems, dict(places)
+
+
+def _problems(path: Path) -> Iterator[tuple[int, str, str, str]]:
+    """``(row, id, problem, answer)``."""
+    row = 0
+    for batch in contract_batches(path, ["extra_info", "reward_model"]):
+        answers = [model["ground_truth"] for model in batch["reward_model"].to_pylist()]
+        for row_id, text, answer in zip(extra(batch, "id"), extra(batch, "problem"), answers, strict=True):
+            yield row, row_id, text, answer
+            row += 1

@@ -1,0 +1,181 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Chooses rows of a file: by column, by measured pass rate, by prompt length, evenly over strata, or at random."""
+
+import hashlib
+import heapq
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from data_prep.contract import contract_batches, derived_recipe, require_contract
+from data_prep.dataset import value_at
+from data_prep.errors import DataError
+from data_prep.files import sha256_of
+from data_prep.lengths import load_tokenizer, prompt_lengths
+from data_prep.schema import SCHEMA
+from data_prep.verdicts import PassRates, read_pass_rates
+from data_prep.writer import write_dataset
+
+PASS_RATE = "pass_rate"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What to keep; the conditions are applied in the order of the fields."""
+
+    where: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Columns (``level``, ``extra_info.level``, ``data_source``) with the values to keep, as text."""
+    verdicts: Path | None = None
+    """File of judged responses; fills ``extra_info.pass_rate``."""
+    verdict_key: str = "id"
+    """Field of ``extra_info`` that the verdict file repeats: id, index or problem."""
+    pass_rate: tuple[float, float] | None = None
+    """Lowest and highest pass rate to keep, both inclusive."""
+    unmeasured: str = "drop"
+    """``keep`` or ``drop`` rows without a pass rate when ``pass_rate`` is given."""
+    tokenizer: str | None = None
+    """Name or folder of a tokenizer, for ``max_prompt_length``."""
+    max_prompt_length: int | None = None
+    """Longest prompt in tokens, chat template applied."""
+    stratify: str | None = None
+    """Column over whose values ``per_stratum`` rows each are drawn; ``pass_rate`` is cut into ``bins``."""
+    per_stratum: int | None = None
+    """Rows of each stratum (all of a smaller one)."""
+    bins: int = 5
+    """Equal pass-rate intervals when ``stratify`` is ``pass_rate``."""
+    rows: int | None = None
+    """Rows to draw at random."""
+    seed: int = 0
+    """Seed of the draws."""
+
+    def __post_init__(self) -> None:
+        if self.pass_rate is not None and not 0 <= self.pass_rate[0] <= self.pass_rate[1] <= 1:
+            raise DataError(f"pass rate {self.pass_rate} is not LOW HIGH within 0 and 1")
+        if (self.tokenizer is None) != (self.max_prompt_length is None):
+            raise DataError("--tokenizer and --max-prompt-length go together")
+        if (self.stratify is None) != (self.per_stratum is None):
+            raise DataError("--stratify and --per-stratum go together")
+
+    def record(self) -> dict:
+        """For the provenance; the verdict file by its hash."""
+        verdicts = None if self.verdicts is None else {"file": self.verdicts.name, "sha256": sha256_of(self.verdicts)}
+        return vars(self) | {"verdicts": verdicts}
+
+
+def select(path: Path, out: Path, selection: Selection) -> dict[str, int]:
+    """Writes the chosen rows in their old order; returns ``rows``: read, what each condition removed, written.
+
+    Two passes over the file: the first decides (one bit and one heap entry a row), the second writes.
+
+    Raises DataError when a column or a pass rate is missing.
+    """
+    counts: dict[str, int] = {"read": require_contract(path)}
+    rates = None
+    if selection.verdicts is not None:
+        rates = read_pass_rates(selection.verdicts, selection.verdict_key)
+    chosen = _draw(_conditions(path, selection, rates, counts), selection, counts)
+    if rates is not None and not rates.used:
+        raise DataError(
+            f"no verdict matches a row of {path}",
+            file=selection.verdicts,
+            remedy=f"the verdict file must repeat extra_info.{selection.verdict_key}; see --verdict-key",
+        )
+    recipe = derived_recipe("select", [path], selection.record())
+    write_dataset(out, _chosen_batches(path, chosen, rates), recipe, counts)
+    return counts
+
+
+def _conditions(
+    path: Path, selection: Selection, rates: PassRates | None, counts: dict[str, int]
+) -> Iterator[tuple[int, str, str]]:
+    """``(row, id, stratum)`` of the rows that meet all conditions."""
+    tokenizer = None if selection.tokenizer is None else load_tokenizer(selection.tokenizer)
+    tests: list[tuple[str, Callable[[dict], bool]]] = [
+        (f"{column} not in {'|'.join(values)}", partial(_has_value, column=column, values=values))
+        for column, values in selection.where
+    ]
+    if selection.pass_rate is not None:
+        low, high = selection.pass_rate
+        keep_unmeasured = selection.unmeasured == "keep"
+
+        def in_range(record: dict) -> bool:
+            rate = record["extra_info"][PASS_RATE]
+            return keep_unmeasured if rate is None else low <= rate <= high
+
+        tests.append((f"pass_rate outside {low}..{high}", in_range))
+    if selection.max_prompt_length is not None:
+        longest = selection.max_prompt_length
+        tests.append((f"longer than {longest} tokens", lambda record: record["tokens"] <= longest))
+    row = -1
+    for batch in contract_batches(path):
+        records = (batch if rates is None else rates.fill(batch)).to_pylist()
+        if tokenizer is not None:
+            lengths = prompt_lengths(tokenizer, [record["prompt"] for record in records])
+            records = [record | {"tokens": length} for record, length in zip(records, lengths, strict=True)]
+        for record in records:
+            row += 1
+            failed = next((name for name, test in tests if not test(record)), None)
+            if failed is None:
+                yield row, record["extra_info"]["id"], _stratum(record, selection)
+            else:
+                counts[failed] = counts.get(failed, 0) + 1
+
+
+def _has_value(record: dict, column: str, values: tuple[str, ...]) -> bool:
+    return str(column_value(record, column)) in values
+
+
+def _stratum(record: dict, selection: Selection) -> str:
+    if selection.stratify is None:
+        return ""
+    value = column_value(record, selection.stratify)
+    if selection.stratify.endswith(PASS_RATE) and value is not None:
+        return f"bin {min(int(value * selection.bins), selection.bins - 1)}"
+    return str(value)
+
+
+def _draw(rows: Iterator[tuple[int, str, str]], selection: Selection, counts: dict[str, int]) -> bytearray:
+    """Marks of the chosen rows. A row's rank is a hash of seed and id, so a draw does not depend on other rows."""
+    limit = selection.per_stratum if selection.rows is None else selection.rows
+    marks = bytearray(counts["read"])
+    heaps: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for row, row_id, stratum in rows:
+        if limit is None:
+            marks[row] = 1
+            continue
+        rank = int.from_bytes(hashlib.blake2b(f"{selection.seed}/{row_id}".encode(), digest_size=8).digest(), "big")
+        heap = heaps[stratum]
+        heapq.heappush(heap, (-rank, row))
+        if len(heap) > limit:
+            heapq.heappop(heap)
+            counts["not drawn"] = counts.get("not drawn", 0) + 1
+    for heap in heaps.values():
+        for _, row in heap:
+            marks[row] = 1
+    return marks
+
+
+def _chosen_batches(path: Path, marks: bytearray, rates: PassRates | None) -> Iterator[pa.RecordBatch]:
+    start = 0
+    for batch in contract_batches(path):
+        mask = pa.array([bool(mark) for mark in marks[start : start + len(batch)]], pa.bool_())
+        start += len(batch)
+        batch = batch.filter(mask)
+        yield pa.RecordBatch.from_arrays((batch if rates is None else rates.fill(batch)).columns, schema=SCHEMA)
+
+
+def column_value(record: dict, column: str) -> Any:
+    """A column of the contract by its dotted path, ``extra_info.`` being optional; raises DataError on another."""
+    path = column if column in SCHEMA.names or "." in column else f"extra_info.{column}"
+    top, _, field = path.partition(".")
+    known = top in SCHEMA.names and (not field or SCHEMA.field(top).type.get_field_index(field) >= 0)
+    if not known:
+        fields = [field.name for field in SCHEMA.field("extra_info").type]
+        raise DataError(f"no column {column!r}", remedy=f"choose one of data_source, ability, {', '.join(fields)}")
+    return value_at(record, path)

@@ -1,0 +1,23 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+r"""Word shingles: all runs of n words of a text, to find one problem inside another.
+
+Words are runs of letters and digits in lower case, a Chinese character being a word by itself; LaTeX commands
+(``\frac``, ``\left``) and all other characters are dropped, so notation does not hide a copy.
+"""
+
+import re
+
+_COMMAND = re.compile(r"\\[a-zA-Z]+")
+_WORD = re.compile(r"[\u3400-\u9fff]|[^\W_\u3400-\u9fff]+")
+
+
+def words(text: str) -> list[str]:
+    """The words of a text."""
+    return _WORD.findall(_COMMAND.sub(" ", text).lower())
+
+
+def shingles(text: str, n: int) -> set[str]:
+    """All runs of ``n`` words; empty when the text has fewer."""
+    parts = words(text)
+    return {" ".join(parts[i : i + n]) for i in range(len(parts) - n + 1)}
