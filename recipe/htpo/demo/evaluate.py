@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from itertools import groupby
 from math import comb
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2ForCausalLM, Qwen2Tokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from data_prep.arithmetic import Problem, problems
 from recipe.htpo.demo.model import prompt_ids
@@ -60,7 +61,7 @@ class _Answers:
 
 
 def evaluate(
-    model: Qwen2ForCausalLM, tokenizer: Qwen2Tokenizer, sample: Sequence[Problem], n: int, seed: int = 0
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sample: Sequence[Problem], n: int, seed: int = 0
 ) -> dict[int | str, LevelResult]:
     """Draws ``n`` responses per problem at temperature 1, and one greedily; the same seed gives the same samples.
 
@@ -78,18 +79,15 @@ def evaluate(
 
 
 @torch.no_grad()
-def _answer(model: Qwen2ForCausalLM, tokenizer: Qwen2Tokenizer, level: list[Problem], n: int) -> list[_Answers]:
+def _answer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, level: list[Problem], n: int) -> list[_Answers]:
     """Problems of one level: their prompts are of one length, so that no padding is needed."""
     prompts = torch.tensor([prompt_ids(tokenizer, problem.question) for problem in level])
-    limit = {"attention_mask": torch.ones_like(prompts), "max_new_tokens": MAX_RESPONSE_TOKENS}
     log_probs = model(prompts, logits_to_keep=1).logits[:, -1].log_softmax(-1)
     entropies = -(log_probs.exp() * log_probs).sum(-1)
-    sampled = model.generate(
-        prompts, do_sample=True, temperature=1.0, top_k=0, top_p=1.0, num_return_sequences=n, **limit
-    )[:, prompts.size(1) :]
-    greedy = model.generate(prompts, do_sample=False, temperature=None, top_k=None, top_p=None, **limit)
+    sampled = _generate(model, prompts, do_sample=True, temperature=1.0, top_k=0, top_p=1.0, num_return_sequences=n)
+    greedy = _generate(model, prompts, do_sample=False, temperature=None, top_k=None, top_p=None)
     texts = tokenizer.batch_decode(sampled, skip_special_tokens=True)
-    greedy_texts = tokenizer.batch_decode(greedy[:, prompts.size(1) :], skip_special_tokens=True)
+    greedy_texts = tokenizer.batch_decode(greedy, skip_special_tokens=True)
     tokens = (sampled != tokenizer.pad_token_id).sum(-1).tolist()
     return [
         _Answers(
@@ -100,6 +98,13 @@ def _answer(model: Qwen2ForCausalLM, tokenizer: Qwen2Tokenizer, level: list[Prob
         )
         for i, problem in enumerate(level)
     ]
+
+
+def _generate(model: PreTrainedModel, prompts: torch.Tensor, **how: Any) -> torch.Tensor:
+    """Responses only: ``[B, P]`` prompt ids in, ``[B, T]`` out, padded on the right."""
+    mask = torch.ones_like(prompts)
+    ids = model.generate(prompts, attention_mask=mask, max_new_tokens=MAX_RESPONSE_TOKENS, **how)  # type: ignore[operator]
+    return ids[:, prompts.size(1) :]
 
 
 def _is_correct(response: str, problem: Problem) -> bool:
@@ -149,7 +154,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=256, help="number of problems")
     parser.add_argument("--n", type=int, default=8, help="samples per problem")
     parser.add_argument("--seed", type=int, default=0, help="of the problems and of the samples")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads of torch")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     model = AutoModelForCausalLM.from_pretrained(args.model_dir, dtype=torch.float32)

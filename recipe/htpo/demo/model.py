@@ -8,7 +8,7 @@ The sizes are those that the whole CPU stack accepts: ``head_dim`` 64 is one of 
 
 import torch
 from tokenizers.pre_tokenizers import ByteLevel
-from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
+from transformers import GenerationConfig, PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
 END_TOKEN = "<|endoftext|>"
 PAD_TOKEN = "<|pad|>"
@@ -72,7 +72,7 @@ def make_model(tokenizer: Qwen2Tokenizer, seed: int) -> Qwen2ForCausalLM:
     return model
 
 
-def prompt_ids(tokenizer: Qwen2Tokenizer, question: str) -> list[int]:
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, question: str) -> list[int]:
     """Token ids of the prompt for one question, up to and including the token that opens the answer."""
     messages = [{"role": "user", "content": question}]
     text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)

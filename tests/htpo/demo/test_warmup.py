@@ -1,0 +1,90 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from rich.console import Console
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from recipe.htpo.demo import warmup
+from recipe.htpo.demo.evaluate import evaluate
+from recipe.htpo.demo.training import WarmupRecipe
+from recipe.htpo.demo.warmup import RECORD, ensure_warm_model
+
+TINY = WarmupRecipe(steps=3, batch_size=4, pool=50, terms=(2, 3))
+
+
+def ensure(directory, recipe=TINY) -> str:
+    """Runs it and returns what it said."""
+    console = Console(record=True, quiet=False, width=200)
+    assert ensure_warm_model(directory, recipe, evaluation_prompts=4, console=console) == directory
+    return console.export_text()
+
+
+def test_directory_is_complete_recorded_and_reused(tmp_path):
+    directory = tmp_path / "deep" / "model"
+    threads = torch.get_num_threads()
+    ensure(directory)
+    assert torch.get_num_threads() == threads
+    assert [path.name for path in directory.parent.iterdir()] == ["model"]
+    record = json.loads((directory / RECORD).read_text())
+    assert record["recipe"] == {
+        "version": 1, "steps": 3, "batch_size": 4, "lr": 0.003, "direct_fraction": 0.25, "slip_rate": 0.06,
+        "pool": 50, "terms": [2, 3], "seed": 0,
+    }  # fmt: skip
+    assert record["versions"]["torch"] == torch.__version__
+    assert record["held_out"]["all"]["prompts"] == 4
+    assert record["held_out"]["all"]["samples_per_prompt"] == 8
+    assert 0 < record["final_loss"] < 5.6
+
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(directory), AutoTokenizer.from_pretrained(directory)
+    results = evaluate(model, tokenizer, warmup.problems("test", 4, 0, (2, 3)), 8)
+    assert results["all"].first_token_entropy == record["held_out"]["all"]["first_token_entropy"]
+
+    made = (directory / "model.safetensors").stat().st_mtime_ns
+    assert "made by the same recipe" in ensure(directory)
+    assert (directory / "model.safetensors").stat().st_mtime_ns == made
+
+
+def test_another_recipe_makes_the_model_anew_and_says_why(tmp_path):
+    directory = tmp_path / "model"
+    ensure(directory)
+    before = (directory / "model.safetensors").read_bytes()
+    assert "seed: 0 there, 5 asked" in ensure(directory, replace(TINY, seed=5))
+    assert (directory / "model.safetensors").read_bytes() != before
+    assert json.loads((directory / RECORD).read_text())["recipe"]["seed"] == 5
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_foreign_directory_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("three years of work")
+    with pytest.raises(FileExistsError, match="is no demo model"):
+        ensure(tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "three years of work"
+
+
+def test_an_interrupted_run_leaves_nothing_and_keeps_the_old_model(tmp_path, monkeypatch):
+    directory = tmp_path / "model"
+    ensure(directory)
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(warmup, "evaluate", interrupt)
+    threads = torch.get_num_threads()
+    with pytest.raises(KeyboardInterrupt):
+        ensure(directory, replace(TINY, seed=5))
+    assert torch.get_num_threads() == threads
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert json.loads((directory / RECORD).read_text())["recipe"]["seed"] == 0
+
+
+def test_command_line(tmp_path, monkeypatch, capsys):
+    directory = tmp_path / "model"
+    ensure(directory)
+    arguments = "--steps 3 --batch-size 4 --pool 50 --terms 2 3 --threads 1".split()
+    monkeypatch.setattr("sys.argv", ["warmup", "--out", str(directory), *arguments])
+    warmup.main()
+    assert "made by the same recipe" in capsys.readouterr().out
