@@ -16,7 +16,7 @@ from fractions import Fraction
 from recipe.htpo.verifier.config import VerifierConfig
 from recipe.htpo.verifier.errors import OverLimit, Unreadable
 from recipe.htpo.verifier.lexer import Token
-from recipe.htpo.verifier.nodes import Based, Name, Node, Num, Op, Quantity, Seq, Words
+from recipe.htpo.verifier.nodes import CONSTANTS, Based, Name, Node, Num, Op, Quantity, Seq, Words
 from recipe.htpo.verifier.units import parse_unit
 
 _STARTS_FACTOR = frozenset({
@@ -267,8 +267,12 @@ class ExpressionParser:
         return Num(Fraction(mantissa.rstrip(".") or "0") * Fraction(10) ** shift, text)
 
     def name_token(self) -> Node:
-        """A variable or constant."""
-        return Name(self.next().text)
+        """A variable or constant, or a function at a number: ``I(0)`` is no product."""
+        name = self.next().text
+        if name not in CONSTANTS and [self.kind(), self.kind(1), self.kind(2)] == ["(", "num", ")"]:
+            name = f"{name}({self.tokens[self.position + 1].text})"
+            self.position += 3
+        return Name(name)
 
     def text_token(self) -> Node:
         """Words where a value could stand."""

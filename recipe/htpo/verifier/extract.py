@@ -91,6 +91,12 @@ def brace_pairs(text: str) -> dict[int, int]:
     return pairs
 
 
+def is_balanced(text: str) -> bool:
+    """Whether every brace of ``text`` has its partner."""
+    braces = [match.group() for match in _BRACE.finditer(text)]
+    return 2 * len(brace_pairs(text)) == braces.count("{") + braces.count("}")
+
+
 class _Box(NamedTuple):
     """A box from its command to its closing brace; an unclosed one ends with its line."""
 

@@ -12,7 +12,7 @@ from fractions import Fraction
 from recipe.htpo.verifier.errors import OverLimit, Undefined
 from recipe.htpo.verifier.numbers import CONTEXT, ONE, PI, TWO, ZERO, Arithmetic, Complex, Number
 
-FUNCTION_WORK = 25.0
+FUNCTION_WORK = 40.0
 _HALVINGS = 12
 TWO_PI = Context(prec=90).multiply(TWO, PI)
 _LARGEST_ANGLE = Decimal("1e15")
@@ -285,8 +285,8 @@ def _modulo(ops: Arithmetic, value: Number, modulus: Number) -> Number:
 UNARY: dict[str, Callable[[Arithmetic, Number], Number]] = {
     "sin": _sine,
     "cos": _cosine,
-    "tan": lambda ops, x: ops.divide(_sine(ops, x), _cosine(ops, x)),
-    "cot": lambda ops, x: ops.divide(_cosine(ops, x), _sine(ops, x)),
+    "tan": lambda ops, x: ops.divide(*_trigonometric(ops, x)),
+    "cot": lambda ops, x: ops.divide(*_trigonometric(ops, x)[::-1]),
     "sec": lambda ops, x: ops.divide(Fraction(1), _cosine(ops, x)),
     "csc": lambda ops, x: ops.divide(Fraction(1), _sine(ops, x)),
     "asin": _arcsine,

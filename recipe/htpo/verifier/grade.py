@@ -6,12 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from typing import cast
 
 from recipe.htpo.verifier.compare import Comparison, expand_signs
 from recipe.htpo.verifier.config import DEFAULT_CONFIG, VerifierConfig
 from recipe.htpo.verifier.errors import OverLimit, Unreadable
 from recipe.htpo.verifier.evaluated import is_evaluated, is_evaluated_text, is_several
-from recipe.htpo.verifier.extract import extract_answer
+from recipe.htpo.verifier.extract import extract_answer, is_balanced
 from recipe.htpo.verifier.literal import parse_literal
 from recipe.htpo.verifier.nodes import Node
 from recipe.htpo.verifier.normalize import normalize, without_spaces
@@ -27,7 +28,7 @@ def verify(response: str, ground_truth: GroundTruth, config: VerifierConfig = DE
 
     Never raises because of a response, keeps no state and is bounded by ``config``: safe in any thread.
     """
-    if ground_truth is None or ground_truth_problem(ground_truth, config) is not None:
+    if ground_truth is None or _unusable(ground_truth, config) is not None:
         return Verdict(False, "ground_truth", "")
     truth = join_ground_truth(ground_truth)
     found = extract_answer(response, config)
@@ -44,7 +45,27 @@ def join_ground_truth(ground_truth: str | Sequence[str]) -> str:
 
 
 def ground_truth_problem(ground_truth: object, config: VerifierConfig = DEFAULT_CONFIG) -> str | None:
-    """Say why ``ground_truth`` cannot be graded against, or return None where it can."""
+    """Say why ``ground_truth`` cannot be read, or return None where it can. Meant for checks of a data set.
+
+    Of the problems reported here, only an unreadable text can still be graded: the same text equals it.
+    """
+    problem = _unusable(ground_truth, config)
+    if problem is not None:
+        return problem
+    truth = normalize(join_ground_truth(cast(str | Sequence[str], ground_truth)))
+    if choice_letter(truth) is not None:
+        return None
+    try:
+        parse(split_choice(truth)[1], config)
+    except Unreadable as error:
+        return f"the ground truth is no mathematics that the verifier reads ({error}); only the same text equals it"
+    except OverLimit as error:
+        return f"the ground truth exceeds a limit of the verifier ({error})"
+    return None
+
+
+def _unusable(ground_truth: object, config: VerifierConfig) -> str | None:
+    """Why nothing can be graded against ``ground_truth``, or None."""
     parts = [ground_truth] if isinstance(ground_truth, str) else ground_truth
     if not isinstance(parts, Sequence) or not all(isinstance(part, str) for part in parts):
         return f"the ground truth must be a string or a list of strings, got {type(ground_truth).__name__}"
@@ -52,6 +73,8 @@ def ground_truth_problem(ground_truth: object, config: VerifierConfig = DEFAULT_
         return "the ground truth is empty"
     if sum(map(len, parts)) > config.max_answer_chars:
         return f"the ground truth is longer than max_answer_chars ({config.max_answer_chars})"
+    if not all(map(is_balanced, parts)):
+        return "the braces of the ground truth do not balance"
     return None
 
 
@@ -83,10 +106,8 @@ def compare_answers(pred: str, truth: str, config: VerifierConfig) -> Reason:
 
 
 def _compare_trees(pred: str, truth: str, config: VerifierConfig) -> Reason:
-    try:
-        expected = _parse_truth(truth, config)
-        found = parse(pred, config)
-    except Unreadable:
+    expected, found = _parse_or_none(truth, config), _parse_or_none(pred, config)
+    if expected is None or found is None:
         return "equal" if words_equal(pred, truth) else "format"
     comparison = Comparison(config)
     reason: Reason = "not_equal"
@@ -98,10 +119,13 @@ def _compare_trees(pred: str, truth: str, config: VerifierConfig) -> Reason:
     return reason
 
 
-@lru_cache(maxsize=4096)
-def _parse_truth(truth: str, config: VerifierConfig) -> Node:
-    """Every response to a prompt meets the same ground truth: read it once."""
-    return parse(truth, config)
+@lru_cache(maxsize=1024)
+def _parse_or_none(text: str, config: VerifierConfig) -> Node | None:
+    """The tree of ``text``, kept because the responses to a prompt share the ground truth and often the answer."""
+    try:
+        return parse(text, config)
+    except Unreadable:
+        return None
 
 
 def _list_readings(

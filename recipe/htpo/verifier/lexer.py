@@ -62,8 +62,10 @@ _NEXT = re.compile(
     r"|(?P<relation>[<>!]=|==|=)"
     r"|(?P<symbol>[-+*/^_!%|()\[\]{},;:&<>'])"
 )
-_THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:,\d{3})+(?!\d|,\d)")
+_THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?(?!\d|,\d)")
 _BRACED = re.compile(r"\s*\{([^{}]*)\}")
+# Some data sets drop the space behind a command: \\tanx, \\pir.
+_FUSED = re.compile(r"(pi|sin|cos|tan|cot|sec|csc|log|ln)([a-zA-Z]{1,2})")
 _JOINTS = {"and": "and", "or": "or", "和": "and", "与": "and", "或": "or", "或者": "or", "以及": "and", "&": "and"}
 
 
@@ -149,6 +151,9 @@ def _command(name: str, text: str, position: int, tokens: list[Token], config: V
         tokens.append(Token("name", "i"))
     elif name in ("pmod", "mod"):
         tokens.append(Token("bmod", name))
+    elif (fused := _FUSED.fullmatch(name)) is not None:
+        _command(fused.group(1), text, position, tokens, config)
+        tokens.extend(Token("name", letter) for letter in fused.group(2))
     elif name not in _IGNORED:
         tokens.append(Token("unknown", "\\" + name))
     return position

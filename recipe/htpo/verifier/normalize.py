@@ -38,7 +38,7 @@ _TRANSLATION = str.maketrans(_SYMBOLS)
 _DELIMITERS = re.compile(r"(?<!\\)\$+|(?<!\\)\\[()\[\]]")
 _SIZES = re.compile(
     r"\\(?:left|right|middle|[bB]ig[gG]?[lrm]?|displaystyle|textstyle|scriptstyle|limits|nolimits|phantom\{[^{}]*\}"
-    r"|hspace\*?\{[^{}]*\}|vspace\*?\{[^{}]*\}|label\{[^{}]*\}|tag\{[^{}]*\}|hfill|hline)(?![a-zA-Z])\.?"
+    r"|hspace\*?\{[^{}]*\}|vspace\*?\{[^{}]*\}|label\{[^{}]*\}|tag\{[^{}]*\}|hfill|hline|tiny|small|normalsize|large|Large|LARGE|huge|Huge|blacksquare|qed)(?![a-zA-Z])\.?"
 )
 _STYLES = re.compile(
     r"\\(?:boxed|fbox|mathbf|boldsymbol|bm|bf|mathit|mathsf|mathtt|mathnormal|pmb|bold|emph|underline"
@@ -60,11 +60,16 @@ _THIN_SPACE = re.compile(r"\\[!]")
 _SPACE = re.compile(r"(\\\\)(?:\[[^\[\]]{1,8}\])?|\\[,;:> \n]|~|\\(?![a-zA-Z{}%$&#_|])|\s+")
 _SEPARATED_DIGITS = re.compile(r"(?<=\d)\s*(?:\{,\}\s*(?:\\!)?|,\\!|\\!|\\,)\s*(?=\d{3}(?!\d))")
 _SPACED_DIGITS = re.compile(r"(?<![\d.,_^\w}/])[1-9]\d{0,2}(?: \d{3})+(?![\d.])")
+# Some data sets halve the row break of a matrix: \begin{pmatrix}1\2\end{pmatrix}.
+_HALF_ROW_BREAK = re.compile(r"(?<!\\)\\(?=[-\d])")
 _DEGREE = re.compile(r"\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-zA-Z]))|\\circ(?![a-zA-Z])")
 _PRIME = re.compile(r"\^\s*(?:\{\s*((?:'\s*)+)\}|('))")
 _NUMBER_IN_TEXT = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|mbox|mathrm|rm)\s*\{\s*([-+]?[\d.,]+)\s*\}")
+_ORDINAL = re.compile(r"(?<=\d)\s*\^?\s*\{?\s*\\text[a-z]*\s*\{\s*(?:st|nd|rd|th)\s*\}\s*\}?|(?<=\d)\^?(?:\{th\}|th\b)")
 _SIGN_IN_BRACES = re.compile(r"\{([-+])\}")
-_LABEL_IN_TEXT = re.compile(r"^\s*\\text(?:bf)?\s*\{\s*(?:the\s+)?(?:final\s+)?answer\s*(?:is|[:=])?\s*\}\s*[:=]?", re.IGNORECASE)
+_LABEL_IN_TEXT = re.compile(
+    r"^\s*\\text(?:bf)?\s*\{\s*(?:the\s+)?(?:final\s+)?answer\s*(?:is|[:=])?\s*\}\s*[:=]?", re.IGNORECASE
+)
 _IGNORED_SPACE = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
 _NEEDS_RULES = re.compile(r"[\\$~']|\{,")
 
@@ -78,6 +83,8 @@ def normalize(text: str) -> str:
         return _SPACED_DIGITS.sub(_join_spaced, _SIGN_IN_BRACES.sub(r"\1", " ".join(text.split())))
     text = _LABEL_IN_TEXT.sub("", text)
     text = _SEPARATED_DIGITS.sub("", text)
+    if "matrix}" in text:
+        text = _HALF_ROW_BREAK.sub(r"\\\\", text)
     text = _DELIMITERS.sub(" ", text)
     text = _SIZES.sub("", text)
     text = _STYLES.sub("", text)
@@ -86,6 +93,7 @@ def normalize(text: str) -> str:
     text = _DEGREE.sub(r"\\degree ", text)
     text = _PRIME.sub(lambda match: (match.group(1) or match.group(2)).replace(" ", ""), text)
     text = _NUMBER_IN_TEXT.sub(r" \1 ", text)
+    text = _ORDINAL.sub(" ", text)
     text = _SIGN_IN_BRACES.sub(r"\1", text)
     text = _SPACE.sub(lambda match: match.group(1) or " ", text)
     text = text.strip().rstrip(".").strip()

@@ -95,6 +95,8 @@ class AnswerParser(ExpressionParser):
 
     def item(self) -> Node:
         """A chain of relations, or one side alone."""
+        if self.kind() in ("=", "~"):
+            self.position += 1
         sides, ops = [self.side()], []
         while self.kind() in _RELATIONS:
             ops.append(self.next().kind)

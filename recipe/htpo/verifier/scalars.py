@@ -65,7 +65,11 @@ class Scalars:
         left, left_unit = split_unit(left)
         right, right_unit = split_unit(right)
         ratio = self._unit_ratio(left_unit, right_unit)
-        if ratio is None:
+        if (
+            ratio is None
+            or (left_unit.dimensions and _is_marked(right))
+            or (right_unit.dimensions and _is_marked(left))
+        ):
             return False
         if ratio != 1:
             left = Op("mul", (left, Num(ratio)))
@@ -179,6 +183,13 @@ def split_unit(node: Node) -> tuple[Node, Unit]:
             return Op("neg", (value,)), unit
         case _:
             return node, _PLAIN_UNIT
+
+
+def _is_marked(node: Node) -> bool:
+    """Whether a value carries a percent or degree sign, which no other unit goes with."""
+    if isinstance(node, Op) and node.name == "neg":
+        node = node.args[0]
+    return isinstance(node, Op) and node.name in ("percent", "degree")
 
 
 def infinity_sign(node: Node) -> int:
