@@ -1,19 +1,16 @@
 # Copyright 2026 The verl-htpo authors
 # SPDX-License-Identifier: Apache-2.0
-"""The names that a verl configuration can say: `algorithm.adv_estimator=htpo`, `policy_loss.loss_mode=htpo`."""
+"""The advantage estimator that a verl configuration can name: `algorithm.adv_estimator=htpo`."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage, register_adv_est, register_policy_loss
-
-from recipe.htpo.seams.loss import token_objective_loss
-
-NAME = "htpo"
+from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage, register_adv_est
 
 
+@register_adv_est("htpo")
 def htpo_advantage(
     token_level_rewards: torch.Tensor,
     response_mask: torch.Tensor,
@@ -36,9 +33,3 @@ def htpo_advantage(
     return compute_grpo_outcome_advantage(
         token_level_rewards, response_mask, index, norm_adv_by_std_in_grpo=norm_by_std, config=config
     )
-
-
-def register() -> None:
-    """Add the estimator and the policy loss to verl's registries (verl/trainer/ppo/core_algos.py:53,116)."""
-    register_adv_est(NAME)(htpo_advantage)
-    register_policy_loss(NAME)(token_objective_loss)  # type: ignore[arg-type]

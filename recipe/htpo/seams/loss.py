@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from tensordict import TensorDict
-from verl.trainer.ppo.core_algos import agg_loss
+from verl.trainer.ppo.core_algos import agg_loss, register_policy_loss
 from verl.utils.metric import AggregationType, Metric
 from verl.workers.config import ActorConfig
 from verl.workers.utils.losses import ppo_loss
@@ -105,6 +105,7 @@ def _group_entropy(
     return no_padding_2_padding(model_output["entropy"], data)[:, :width].detach().float()
 
 
+@register_policy_loss("htpo")  # type: ignore[arg-type]
 def token_objective_loss(
     old_log_prob: torch.Tensor,
     log_prob: torch.Tensor,

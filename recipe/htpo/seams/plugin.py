@@ -26,15 +26,13 @@ def _register() -> None:
 
         cpu.activate()
 
+    # Importing these modules registers their names. They import verl's modules themselves: where one of ours comes
+    # first, its hook finds it half imported, and it registers its names when it goes on.
     def register_algorithms(module: object) -> None:
-        from recipe.htpo.seams import algorithms
-
-        algorithms.register()
+        from recipe.htpo.seams import algorithms, loss  # noqa: F401
 
     def register_trainers(module: object) -> None:
-        from recipe.htpo.seams import trainer
-
-        trainer.register()
+        from recipe.htpo.seams import trainer  # noqa: F401
 
     after_import("verl.trainer.ppo.core_algos", register_algorithms)
     after_import("verl.trainer.ppo.v1", register_trainers)

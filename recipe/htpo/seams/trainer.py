@@ -89,6 +89,12 @@ class HTPOTrainerMixin(PPOTrainer):
         return super()._add_prompts_to_generate(num_prompts)
 
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
+        if self.config.algorithm.adv_estimator == "htpo" and not all(key.endswith("_0") for key in batch.keys):
+            # verl/trainer/ppo/v1/utils.py, compute_advantage_for_multi_trajectories
+            raise RuntimeError(
+                "an agent loop returned several outputs per session; set algorithm.adv_estimator=grpo, the name for "
+                "which verl compares the final outputs only (the advantages are the same otherwise)"
+            )
         batch = super()._compute_advantage(batch, metrics)
         data = tq.kv_batch_get(
             keys=batch.keys, partition_id=batch.partition_id, select_fields=["uid", "extra_fields", "response_mask"]
@@ -115,15 +121,11 @@ class HTPOTrainerMixin(PPOTrainer):
         return batch
 
 
+@register_trainer("htpo_sync")
 class HTPOTrainerSync(HTPOTrainerMixin, PPOTrainerSync):
     """HTPO on verl's synchronous colocated trainer."""
 
 
+@register_trainer("htpo_colocate_async")
 class HTPOTrainerColocateAsync(HTPOTrainerMixin, PPOTrainerColocateAsync):
     """HTPO on verl's colocated trainer with partial rollouts."""
-
-
-def register() -> None:
-    """Add the trainers to verl's registry (verl/trainer/ppo/v1/trainer_base.py:1999)."""
-    register_trainer("htpo_sync")(HTPOTrainerSync)
-    register_trainer("htpo_colocate_async")(HTPOTrainerColocateAsync)
