@@ -1,0 +1,99 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""A hook runs once, after the module's code, and the module looks as if nothing had happened."""
+
+import importlib
+import sys
+import uuid
+
+import pytest
+
+from recipe.htpo.import_hooks import after_import
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """Name and file of a module that can be imported and is not yet."""
+    name = f"hooked_{uuid.uuid4().hex}"
+    path = tmp_path / f"{name}.py"
+    path.write_text("value = 1\nseen = list(globals())\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield name, path
+    sys.modules.pop(name, None)
+
+
+def test_the_hook_runs_once_after_the_module(module):
+    name, path = module
+    calls = []
+    after_import(name, lambda found: calls.append((found.__name__, found.value)))
+    assert name not in sys.modules
+    found = importlib.import_module(name)
+    importlib.import_module(name)
+    assert calls == [(name, 1)]
+    importlib.reload(found)
+    assert calls == [(name, 1)]
+    # importlib.resources, inspect and pickling ask the module's own loader.
+    assert found.__loader__ is found.__spec__.loader
+    assert found.__loader__.get_source(name) == path.read_text()
+
+
+def test_several_hooks_run_in_order(module):
+    name, _ = module
+    calls = []
+    for number in range(3):
+        after_import(name, lambda _, number=number: calls.append(number))
+    importlib.import_module(name)
+    assert calls == [0, 1, 2]
+
+
+def test_a_module_that_is_there_already(module):
+    name, _ = module
+    found = importlib.import_module(name)
+    calls = []
+    after_import(name, calls.append)
+    assert calls == [found]
+
+
+def test_from_within_the_module_the_hook_waits_for_its_end(module):
+    """verl loads the plugin while `verl` is half imported."""
+    name, path = module
+    path.write_text(
+        "from recipe.htpo.import_hooks import after_import\n"
+        "calls = []\n"
+        f"after_import({name!r}, lambda module: calls.append(hasattr(module, 'end')))\n"
+        "end = True\n"
+    )
+    found = importlib.import_module(name)
+    assert found.calls != [False]
+
+
+def test_an_exception_in_the_hook_fails_the_import(module):
+    name, _ = module
+
+    def fail(_):
+        raise RuntimeError("no such thing in this version")
+
+    after_import(name, fail)
+    with pytest.raises(RuntimeError, match="no such thing"):
+        importlib.import_module(name)
+    assert name not in sys.modules
+
+
+def test_a_module_that_does_not_exist_stays_missing():
+    after_import("hooked_nowhere", lambda module: None)
+    with pytest.raises(ModuleNotFoundError, match="hooked_nowhere"):
+        importlib.import_module("hooked_nowhere")
+
+
+def test_a_submodule(tmp_path, monkeypatch):
+    package = tmp_path / f"package_{uuid.uuid4().hex}"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "part.py").write_text("value = 2\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    calls = []
+    after_import(f"{package.name}.part", lambda found: calls.append(found.value))
+    importlib.import_module(package.name)
+    assert calls == []
+    importlib.import_module(f"{package.name}.part")
+    assert calls == [2]
