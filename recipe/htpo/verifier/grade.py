@@ -12,7 +12,7 @@ from recipe.htpo.verifier.compare import Comparison, expand_signs
 from recipe.htpo.verifier.config import DEFAULT_CONFIG, VerifierConfig
 from recipe.htpo.verifier.errors import OverLimit, Unreadable
 from recipe.htpo.verifier.evaluated import is_evaluated, is_evaluated_text, is_several
-from recipe.htpo.verifier.extract import extract_answer, is_balanced
+from recipe.htpo.verifier.extract import clean_answer, extract_answer, is_balanced
 from recipe.htpo.verifier.literal import parse_literal
 from recipe.htpo.verifier.nodes import Node
 from recipe.htpo.verifier.normalize import normalize, without_spaces
@@ -30,18 +30,22 @@ def verify(response: str, ground_truth: GroundTruth, config: VerifierConfig = DE
     """
     if ground_truth is None or _unusable(ground_truth, config) is not None:
         return Verdict(False, "ground_truth", "")
-    truth = join_ground_truth(ground_truth)
     found = extract_answer(response, config)
     if found.problem is not None:
         return Verdict(False, found.problem, "")
     pred = normalize(found.text)
-    reason = compare_answers(pred, normalize(truth), config)
+    reason = compare_answers(pred, read_ground_truth(ground_truth), config)
     return Verdict(reason == "equal", reason, pred)
 
 
 def join_ground_truth(ground_truth: str | Sequence[str]) -> str:
     """Write a list of answers as one answer."""
     return ground_truth if isinstance(ground_truth, str) else " , ".join(ground_truth)
+
+
+def read_ground_truth(ground_truth: str | Sequence[str]) -> str:
+    """The ground truth in the common spelling: it goes through the same rules as an answer line."""
+    return normalize(clean_answer(join_ground_truth(ground_truth)))
 
 
 def ground_truth_problem(ground_truth: object, config: VerifierConfig = DEFAULT_CONFIG) -> str | None:
@@ -52,7 +56,7 @@ def ground_truth_problem(ground_truth: object, config: VerifierConfig = DEFAULT_
     problem = _unusable(ground_truth, config)
     if problem is not None:
         return problem
-    truth = normalize(join_ground_truth(cast(str | Sequence[str], ground_truth)))
+    truth = read_ground_truth(cast(str | Sequence[str], ground_truth))
     if choice_letter(truth) is not None:
         return None
     try:
