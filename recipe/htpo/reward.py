@@ -3,8 +3,8 @@
 """The reward function that verl calls: ``reward.custom_reward_function.{path,name,reward_kwargs}``.
 
 ``path`` may be ``pkg://recipe.htpo.reward`` or the path of this file; ``name`` is ``compute_score`` or
-``compute_score_async``. Every key of ``reward_kwargs`` is an option of :class:`RewardConfig` or of
-:class:`recipe.htpo.verifier.VerifierConfig`.
+``compute_score_async``. Every key of ``reward_kwargs`` is an option of :class:`recipe.htpo.verifier.reward_config.RewardConfig`
+or of :class:`recipe.htpo.verifier.VerifierConfig`.
 
 verl 0.9.1 calls a synchronous function in a worker thread and without a time-out
 (verl/experimental/reward_loop/reward_manager), so nothing here may hang, use signals or raise because of a response.
@@ -13,48 +13,15 @@ verl 0.9.1 calls a synchronous function in a worker thread and without a time-ou
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from functools import lru_cache
-from typing import Any, Literal, get_args
+from typing import Any
 
-from recipe.htpo.verifier import REASONS, Reason, Verdict, VerifierConfig, verify
+import numpy as np
 
-Grader = Literal["htpo", "math_dapo"]
+from recipe.htpo.verifier import REASONS, Reason, Verdict, verify
+from recipe.htpo.verifier.reward_config import split_options
 
 ROUTER_KWARGS = frozenset({"reward_router_address", "reward_model_tokenizer"})
 """What verl's reward managers add to the call when a reward model is served; a rule needs neither."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RewardConfig:
-    """How a verdict becomes a reward. Frozen; invalid values raise ``ValueError``."""
-
-    grader: Grader = "htpo"
-    """``htpo``: this package's verifier. ``math_dapo``: verl's own scorer, the protocol of the DAPO and HTPO papers."""
-    score_correct: float = 1.0
-    """Score of a correct response."""
-    score_wrong: float = 0.0
-    """Score of any other response; verl's math_dapo uses -1.0."""
-    math_dapo_metric: bool = False
-    """Report ``math_dapo_agrees``: the share of responses on which verl's math_dapo and the verifier agree."""
-    max_pred_chars: int = 256
-    """Longest ``pred`` that is reported, in characters; verl stores it as a fixed-width string for the whole batch."""
-
-    def __post_init__(self) -> None:
-        if self.grader not in get_args(Grader):
-            raise ValueError(f"reward option grader must be one of {', '.join(get_args(Grader))}, got {self.grader!r}")
-        for name in ("score_correct", "score_wrong"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ValueError(f"reward option {name} must be a number, got {value!r}")
-        if not self.score_wrong < self.score_correct:
-            raise ValueError(
-                f"reward option score_correct ({self.score_correct}) must be above score_wrong ({self.score_wrong})"
-            )
-        if type(self.math_dapo_metric) is not bool:
-            raise ValueError(f"reward option math_dapo_metric must be true or false, got {self.math_dapo_metric!r}")
-        if type(self.max_pred_chars) is not int or self.max_pred_chars < 1:
-            raise ValueError(f"reward option max_pred_chars must be a positive integer, got {self.max_pred_chars!r}")
 
 
 def compute_score(
@@ -73,7 +40,7 @@ def compute_score(
         solution_str: The decoded response.
         ground_truth: The answer, or the list of answers that must all be given.
         extra_info: verl's row information.
-        **kwargs: Options of :class:`RewardConfig` and :class:`VerifierConfig`; others raise ``ValueError``.
+        **kwargs: Options of ``RewardConfig`` and ``VerifierConfig``; others raise ``ValueError``.
 
     Returns:
         ``score``, ``acc`` (0.0 or 1.0), ``pred`` and one 0.0/1.0 share per reason (``reason_equal``, ...); with
@@ -81,7 +48,7 @@ def compute_score(
         ground truth scores as wrong under ``reason_ground_truth``.
     """
     reward, verifier = split_options({key: value for key, value in kwargs.items() if key not in ROUTER_KWARGS})
-    if hasattr(ground_truth, "tolist"):  # parquet lists arrive as numpy arrays
+    if isinstance(ground_truth, np.ndarray):  # a parquet list
         ground_truth = ground_truth.tolist()
     if reward.grader == "math_dapo":
         verdict = math_dapo_verdict(solution_str, ground_truth)
@@ -114,25 +81,6 @@ async def compute_score_async(
     return compute_score(data_source, solution_str, ground_truth, extra_info, **kwargs)
 
 
-def split_options(options: Mapping[str, Any]) -> tuple[RewardConfig, VerifierConfig]:
-    """Sort plain options into the two configs; an unknown name raises ``ValueError`` and lists the valid ones."""
-    try:
-        return _split_options(tuple(sorted(options.items())))
-    except TypeError as error:
-        raise ValueError(f"reward_kwargs must be plain numbers, strings or booleans, got {dict(options)!r}") from error
-
-
-@lru_cache(maxsize=64)
-def _split_options(options: tuple[tuple[str, Any], ...]) -> tuple[RewardConfig, VerifierConfig]:
-    reward_names = tuple(field.name for field in fields(RewardConfig))
-    valid = reward_names + VerifierConfig.names()
-    unknown = [name for name, _ in options if name not in valid]
-    if unknown:
-        raise ValueError(f"unknown reward_kwargs {', '.join(unknown)}; valid names: {', '.join(valid)}")
-    reward = RewardConfig(**{name: value for name, value in options if name in reward_names})
-    return reward, VerifierConfig(**{name: value for name, value in options if name not in reward_names})
-
-
 def math_dapo_verdict(solution_str: str, ground_truth: str | Sequence[str] | None) -> Verdict:
     """Grade with verl's math_dapo (verl/utils/reward_score/math_dapo.py), which knows ground truths that are strings.
 
@@ -143,7 +91,7 @@ def math_dapo_verdict(solution_str: str, ground_truth: str | Sequence[str] | Non
 
     if not isinstance(ground_truth, str) or not ground_truth.strip() or len(ground_truth) > 2_000:
         return Verdict(False, "ground_truth", "")
-    result = math_dapo.compute_score(solution_str, ground_truth)
+    result: Any = math_dapo.compute_score(solution_str, ground_truth)
     pred = result["pred"] or ""
     missing: Reason = "extraction" if not pred or pred == "[INVALID]" else "not_equal"
     return Verdict(bool(result["acc"]), "equal" if result["acc"] else missing, pred)

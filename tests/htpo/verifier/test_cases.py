@@ -18,9 +18,7 @@ from recipe.htpo.verifier.grade import compare_answers
 from recipe.htpo.verifier.normalize import normalize
 
 HERE = Path(__file__).parent
-LARGE_FILE = Path(
-    os.environ.get("HTPO_REWARD_CASES", HERE.parents[3] / "shared" / "data" / "reward_cases.jsonl")
-)
+LARGE_FILE = Path(os.environ.get("HTPO_REWARD_CASES", HERE.parents[3] / "shared" / "data" / "reward_cases.jsonl"))
 CONFIG = VerifierConfig()
 
 
