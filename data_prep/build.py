@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Builds one split of a data set: source rows -> problems -> duplicates removed -> template -> parquet."""
 
+import json
 import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -78,16 +79,17 @@ def build_split(data_set: DataSet, split: str, out: Path, options: BuildOptions)
         "split": split,
         "data_source": options.data_source or data_set.data_source or data_set.name,
         "answer_rule": data_set.answer_rule,
+        "columns": asdict(data_set.columns),
         "template": template.record(),
         "dedup": options.dedup or data_set.dedup,
         "conflicts": options.conflicts,
         "bad_rows": options.bad_rows or data_set.bad_rows,
         "sources": [] if source is None else source.describe(),
-        "generate": asdict(options.generate) | {"terms": list(options.generate.terms)} if source is None else None,
+        "generate": asdict(options.generate) if source is None else None,
     }
     if not options.force and out.exists():
         existing = read_provenance(out)
-        if existing and existing["recipe"] == recipe:
+        if existing and existing["recipe"] == json.loads(json.dumps(recipe)):
             return BuildResult(out, existing["rows"], up_to_date=True)
     builder = _Builder(data_set, split, source, template, options.generate, recipe)
     write_dataset(out, builder.batches(), recipe, builder.rows)

@@ -184,7 +184,7 @@ class _FileCheck:
 
     def _check(self, row: int, record: dict, ids: DigestMap, prompts: DigestMap) -> None:
         messages = record["prompt"] or []
-        if not any(message["role"] == "user" and (message["content"] or "").strip() for message in messages):
+        if not _has_user_text(messages):
             self._kinds["empty-prompt"].add(row)
         if not str(record["data_source"] or "").strip():
             self._kinds["data-source"].add(row)
@@ -207,10 +207,11 @@ class _FileCheck:
     def _check_lengths(self, first_row: int, records: list[dict]) -> None:
         if self._longest is None:
             return
-        lengths = prompt_lengths(self._tokenizer, [record["prompt"] or [] for record in records])
-        for row, length in enumerate(lengths, start=first_row):
+        rows = [row for row, record in enumerate(records) if _has_user_text(record["prompt"])]
+        lengths = prompt_lengths(self._tokenizer, [records[row]["prompt"] for row in rows])
+        for row, length in zip(rows, lengths, strict=True):
             if length > self._longest:
-                self._kinds["overlong-prompt"].add(row, f"{length} tokens")
+                self._kinds["overlong-prompt"].add(first_row + row, f"{length} tokens")
 
 
 def _verifier() -> Callable[[str], str | None] | None:
@@ -220,6 +221,10 @@ def _verifier() -> Callable[[str], str | None] | None:
     except ImportError:
         return None
     return ground_truth_problem
+
+
+def _has_user_text(messages: list[dict] | None) -> bool:
+    return any(message["role"] == "user" and (message["content"] or "").strip() for message in messages or ())
 
 
 def _seen_before(known: DigestMap, key: bytes, row: int) -> bool:

@@ -4,6 +4,7 @@
 
 import argparse
 import logging
+import sqlite3
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return arguments.run(arguments)
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+    except (OSError, sqlite3.Error) as error:
+        print(f"error: {error}. Remedy: check free space, also for temporary files (TMPDIR)", file=sys.stderr)
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Repeated rows removed while reading, at about the cost of reading.
 
-A parquet file is read with its text columns dictionary-encoded, so a batch of a hundred thousand rows of which few are
+A parquet file is read in large batches with its text columns dictionary-encoded, so a batch of which few rows are
 distinct costs little memory and is reduced to its distinct rows by integer arithmetic. Only those are hashed and
 compared with what earlier batches held. All columns count, except pandas' stray index.
 """
@@ -16,12 +16,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from data_prep.digests import DIGEST_BYTES, DigestMap, digest
 from data_prep.readers import Record, open_parquet, parquet_batches, read_records
 
 PARQUET_BATCH = 131_072
+BATCH_BYTES = 1 << 28
 _PANDAS_INDEX = "__index_level_"
 
 
@@ -52,12 +54,12 @@ def unique_of(records: Iterator[Record], counts: dict[str, int]) -> Iterator[Rec
 
 def unique_batches(path: Path, counts: dict[str, int]) -> Iterator[tuple[int, np.ndarray, pa.RecordBatch]]:
     """``(row number of the batch, positions in the batch, the rows at these positions)``, new rows only."""
-    schema = open_parquet(path).schema_arrow
-    columns = [name for name in schema.names if not name.startswith(_PANDAS_INDEX)]
-    total = open_parquet(path).metadata.num_rows
+    file = open_parquet(path)
+    columns = [name for name in file.schema_arrow.names if not name.startswith(_PANDAS_INDEX)]
+    total = file.metadata.num_rows
     first_row = 0
     with DigestMap() as seen, tqdm(total=total, desc=path.name, unit=" rows", disable=None, leave=False) as progress:
-        for batch in _read_ahead(parquet_batches(path, columns, PARQUET_BATCH, dictionaries=True)):
+        for batch in _read_ahead(parquet_batches(path, columns, *_batch_plan(file.metadata))):
             rows = _new_rows(batch, seen)
             counts["read"] += len(batch)
             counts["duplicate_rows"] += len(batch) - len(rows)
@@ -65,6 +67,14 @@ def unique_batches(path: Path, counts: dict[str, int]) -> Iterator[tuple[int, np
                 yield first_row, rows, batch.take(pa.array(rows))
             first_row += len(batch)
             progress.update(len(batch))
+
+
+def _batch_plan(metadata: pq.FileMetaData) -> tuple[int, bool]:
+    """Rows of a batch, and whether to read dictionaries, which pyarrow does only within a row group."""
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    bytes_per_row = sum(group.total_byte_size for group in groups) / max(metadata.num_rows, 1)
+    rows = max(1, min(PARQUET_BATCH, int(BATCH_BYTES / max(bytes_per_row, 1))))
+    return rows, metadata.num_rows >= len(groups) * rows / 2
 
 
 def _read_ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -78,31 +88,50 @@ def _read_ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 def _new_rows(batch: pa.RecordBatch, seen: DigestMap) -> np.ndarray:
     """Positions of the rows that are in no earlier batch, each once; remembers them in ``seen``."""
-    leaves = [leaf for column in batch.columns for leaf in _leaves(column)]
-    candidates = _distinct(leaves, len(batch))
-    texts = _row_texts([leaf.take(pa.array(candidates)) for leaf in leaves])
     new = []
-    for position, text in zip(candidates.tolist(), texts, strict=True):
-        key = hashlib.blake2b(text, digest_size=DIGEST_BYTES).digest()
-        if seen.get(key) is None:
-            seen.set(key, position)
-            new.append(position)
-    return np.array(new, dtype=np.int64)
+    for positions in _by_list_lengths(batch):
+        part = batch if len(positions) == len(batch) else batch.take(pa.array(positions))
+        leaves = [leaf for column in part.columns for leaf in _column_leaves(column)]
+        candidates = _distinct(leaves, len(part))
+        texts = _row_texts([leaf.take(pa.array(candidates)) for leaf in leaves])
+        for position, text in zip(positions[candidates].tolist(), texts, strict=True):
+            key = hashlib.blake2b(text, digest_size=DIGEST_BYTES).digest()
+            if seen.get(key) is None:
+                seen.set(key, position)
+                new.append(position)
+    return np.array(sorted(new), dtype=np.int64)
+
+
+def _by_list_lengths(batch: pa.RecordBatch) -> list[np.ndarray]:
+    """Groups of rows within which each list column (verl's prompt is one) has one length."""
+    lists = [column for column in batch.columns if pa.types.is_list(column.type)]
+    lengths = np.zeros((len(batch), 0), dtype=np.int64)
+    if lists:
+        lengths = np.stack([pc.fill_null(pc.list_value_length(column), -1).to_numpy() for column in lists], axis=1)
+    if len(batch) == 0 or (lengths == lengths[0]).all():
+        return [np.arange(len(batch))]
+    _, group = np.unique(lengths, axis=0, return_inverse=True)
+    return [np.flatnonzero(group == number) for number in range(group.max() + 1)]
+
+
+def _column_leaves(column: pa.Array) -> list[pa.Array]:
+    """Flat arrays, one value a row, that identify the rows of a column whose lists have one length."""
+    if not pa.types.is_list(column.type):
+        return _leaves(column)
+    lengths = pc.list_value_length(column)
+    elements = _leaves(column.flatten())
+    width = (lengths[0].as_py() if len(lengths) else 0) or 0
+    flat = [leaf.take(pa.array(np.arange(i, len(leaf), width))) for leaf in elements for i in range(width)]
+    return [lengths, *flat]
 
 
 def _leaves(array: pa.Array) -> list[pa.Array]:
-    """Flat arrays, one value a row, that together identify the rows of a column."""
+    """Flat arrays that identify the values of an array; lists within structs are compared as JSON text."""
     if pa.types.is_struct(array.type):
         fields = [leaf for i in range(array.type.num_fields) for leaf in _leaves(pc.struct_field(array, [i]))]
-        return [array.is_valid(), *fields] if array.null_count else fields
-    if pa.types.is_list(array.type):
-        lengths = pc.unique(pc.list_value_length(array))
-        if len(lengths) == 1 and lengths[0].as_py() is not None:
-            width = lengths[0].as_py()
-            flat = _leaves(array.flatten())
-            return [leaf.take(pa.array(np.arange(i, len(leaf), width))) for leaf in flat for i in range(width)]
+        return [array.is_valid(), *fields]
     if pa.types.is_nested(array.type):
-        return [pa.array([json.dumps(value, sort_keys=True, default=str) for value in array.to_pylist()])]
+        return [pa.array([json.dumps(value, sort_keys=True, default=str) for value in array.to_pylist()], pa.string())]
     return [array]
 
 

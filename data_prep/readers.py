@@ -66,9 +66,13 @@ def open_parquet(path: Path, dictionaries: bool = False) -> pq.ParquetFile:
 def parquet_batches(
     path: Path, columns: list[str] | None = None, rows: int = BATCH_ROWS, dictionaries: bool = False
 ) -> Iterator[pa.RecordBatch]:
-    """Record batches of a parquet file; raises DataError with the row where a damaged file breaks off."""
+    """Record batches of a parquet file; with ``dictionaries`` a batch never spans two row groups.
+
+    Raises DataError with the row where a damaged file breaks off.
+    """
     file = open_parquet(path, dictionaries)
-    batches = file.iter_batches(rows, columns=columns)
+    groups = [[i] for i in range(file.num_row_groups)] if dictionaries else [list(range(file.num_row_groups))]
+    batches = (batch for group in groups for batch in file.iter_batches(rows, group, columns))
     row = 0
     while True:
         try:

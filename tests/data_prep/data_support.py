@@ -1,0 +1,54 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Records and tables that several data_prep tests use."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_prep.build import BuildOptions, build_split
+from data_prep.dataset import DataSet
+from data_prep.templates import TEMPLATES
+
+
+def sum_records(count: int) -> list[dict]:
+    return [
+        {"problem": f"What is the sum of {i} and {i + 1}?", "answer": 2 * i + 1, "level": i % 3} for i in range(count)
+    ]
+
+
+def dapo_table(count: int, copies: int = 1) -> pa.Table:
+    """Rows of the original DAPO form, each ``copies`` times."""
+    rows = [
+        {
+            "data_source": "math_dapo",
+            "prompt": TEMPLATES["dapo"].messages(f"Problem {i} asks for {i} squared."),
+            "ability": "MATH",
+            "reward_model": {"ground_truth": str(i * i), "style": "rule-lighteval/MATH_v2"},
+            "extra_info": {"index": f"uuid-{i}"},
+        }
+        for i in range(count)
+    ]
+    return pa.Table.from_pylist(rows * copies)
+
+
+def write_contract(path: Path, problems: list[str], answers: list[str] | None = None, name: str = "set") -> Path:
+    """A file of the contract with these problems, made by `build`."""
+    source = path.with_name(path.name + ".source.jsonl")
+    source.parent.mkdir(parents=True, exist_ok=True)
+    answers = answers or [str(i) for i in range(len(problems))]
+    records = [
+        {"problem": problem, "answer": answer, "level": i % 3}
+        for i, (problem, answer) in enumerate(zip(problems, answers, strict=True))
+    ]
+    source.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    data_set = DataSet(name=name, title=name, answer_rule="verbatim", dedup="none")
+    build_split(data_set, "train", path, BuildOptions(source=str(source), template="bare"))
+    return path
+
+
+def read(path: Path) -> list[dict]:
+    """All rows."""
+    return pq.read_table(path).to_pylist()

@@ -1,0 +1,101 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Removal of repeated rows: the same result as comparing every row in Python, whatever the order and the types."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from data_support import dapo_table
+
+from data_prep import dedup
+from data_prep.dedup import unique_records
+from data_prep.digests import DigestMap, digest
+
+
+def expected(path: Path) -> list[tuple[int, dict]]:
+    seen: set[str] = set()
+    rows = []
+    for row, record in enumerate(pq.read_table(path).to_pylist()):
+        key = json.dumps(record, sort_keys=True, default=str)
+        if key not in seen:
+            seen.add(key)
+            rows.append((row, record))
+    return rows
+
+
+def check(path: Path) -> int:
+    counts = {"read": 0, "duplicate_rows": 0}
+    found = list(unique_records(path, counts))
+    assert found == expected(path)
+    assert counts == {"read": pq.read_metadata(path).num_rows, "duplicate_rows": counts["read"] - len(found)}
+    return len(found)
+
+
+@pytest.mark.parametrize("layout", ["tiled", "adjacent", "shuffled"])
+@pytest.mark.parametrize("batch", [7, 100, 1_000_000])
+def test_copies_in_any_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str, batch: int) -> None:
+    monkeypatch.setattr(dedup, "PARQUET_BATCH", batch)
+    pq.write_table(dapo_table(40), tmp_path / "bare.parquet")
+    command = [sys.executable, "-m", "data_prep.synthetic_dapo", "bare.parquet", "copies.parquet", "--copies", "9"]
+    subprocess.run([*command, "--layout", layout, "--row-group-size", "64"], check=True, cwd=tmp_path)
+    path = tmp_path / "copies.parquet"
+    assert pq.read_metadata(path).num_rows == 360
+    assert check(path) == 40
+
+
+AWKWARD = [
+    {"a": "x", "b": 1, "c": [1, 2], "d": {"e": None, "f": True}, "g": b"\xff\x00"},
+    {"a": "x", "b": 1, "c": [1, 2], "d": {"e": None, "f": True}, "g": b"\xff\x00"},
+    {"a": "x", "b": 1, "c": [1], "d": {"e": None, "f": True}, "g": b"\xff\x00"},
+    {"a": "x", "b": 1, "c": [1, 2], "d": {"e": "", "f": True}, "g": b"\xff\x00"},
+    {"a": "x", "b": 1, "c": [1, 2], "d": None, "g": b"\xff\x00"},
+    {"a": None, "b": 1, "c": None, "d": None, "g": None},
+    {"a": "null", "b": 1, "c": [], "d": {"e": None, "f": None}, "g": b""},
+    {"a": "", "b": None, "c": [], "d": {"e": None, "f": None}, "g": b""},
+    {"a": "x:1", "b": 2, "c": [1, 2], "d": {"e": "y", "f": False}, "g": b"z"},
+    {"a": "x", "b": 12, "c": [1, 2], "d": {"e": "y", "f": False}, "g": b"z"},
+    {"a": "x", "b": 12, "c": [1, 2], "d": {"e": "y", "f": False, "h": [1]}, "g": b"z"},
+    {"a": "x", "b": 12, "c": [None, 2], "d": {"e": "y", "f": False, "h": [2, 3]}, "g": b"z"},
+]
+
+
+@pytest.mark.parametrize("batch", [1, 3, 7, 1000])
+def test_nulls_lists_and_near_misses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
+    monkeypatch.setattr(dedup, "PARQUET_BATCH", batch)
+    pq.write_table(pa.Table.from_pylist(AWKWARD * 3), tmp_path / "data.parquet")
+    assert check(tmp_path / "data.parquet") == 11
+
+
+def test_pandas_index_does_not_count(tmp_path: Path) -> None:
+    table = dapo_table(3, copies=2)
+    path = tmp_path / "data.parquet"
+    pq.write_table(table.append_column("__index_level_0__", pa.array(range(6))), path)
+    rows = list(unique_records(path, {"read": 0, "duplicate_rows": 0}))
+    assert [row for row, _ in rows] == [0, 1, 2]
+    assert "__index_level_0__" not in rows[0][1]
+
+
+def test_same_index_with_another_prompt_is_kept(tmp_path: Path) -> None:
+    rows = dapo_table(2).to_pylist()
+    rows[1]["extra_info"] = rows[0]["extra_info"]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "data.parquet")
+    assert check(tmp_path / "data.parquet") == 2
+
+
+def test_digests_tell_the_split_of_texts_apart() -> None:
+    assert digest("ab", "") != digest("a", "b") != digest("ab")
+
+
+def test_digest_map_moves_to_disk_and_keeps_everything() -> None:
+    with DigestMap(memory_entries=10) as small, DigestMap() as large:
+        for number in range(50):
+            for target in (small, large):
+                target.set(digest(str(number % 30)), number)
+        keys = [digest(str(number)) for number in range(40)]
+        assert [small.get(key) for key in keys] == [large.get(key) for key in keys]
+        assert small.get(keys[5]) == 35 and small.get(keys[35]) is None
