@@ -1,0 +1,95 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The trainer classes, as far as they go without a cluster."""
+
+import numpy as np
+import pytest
+import torch
+from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage, get_adv_estimator_fn
+from verl.trainer.ppo.v1 import PPOTrainerSync, get_trainer_cls
+from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
+
+from recipe.htpo.config import compose
+from recipe.htpo.seams.trainer import HTPOTrainerSync
+
+
+def trainer(mode, *overrides):
+    config = compose(
+        [
+            "platform=cpu",
+            "actor_rollout_ref.model.path=unused",
+            "data.train_files=unused",
+            "data.val_files=unused",
+            f"trainer.v1.trainer_mode={mode}",
+            *overrides,
+        ]
+    )
+    return get_trainer_cls(mode)(config)
+
+
+@pytest.mark.parametrize(
+    "mode, verl_mode, buffer",
+    [("htpo_sync", "sync", ReplayBuffer), ("htpo_colocate_async", "colocate_async", ReplayBufferAsync)],
+)
+def test_each_trainer_runs_under_verls_mode(mode, verl_mode, buffer):
+    """verl compares the mode's name with "sync" to choose the replay buffer and more."""
+    made = trainer(mode)
+    assert made.trainer_mode == made.config.trainer.v1.trainer_mode == verl_mode
+    assert type(made.replay_buffer) is buffer
+    assert made.replay_buffer.filter_groups_metric == "acc"
+    # Seconds; the CPU platform asks for short ones.
+    assert made.replay_buffer.poll_interval == 0.1
+
+
+def test_without_the_pin_verl_would_take_the_other_buffer():
+    """The reason for the pin; if this fails, verl no longer needs it."""
+    config = trainer("htpo_sync").config
+    config.trainer.v1.trainer_mode = "htpo_sync"
+    assert type(PPOTrainerSync(config).replay_buffer) is ReplayBufferAsync
+
+
+def test_poll_interval_is_verls_where_not_set():
+    assert trainer("htpo_sync", "htpo.replay_poll_interval_s=null").replay_buffer.poll_interval == 2.0
+
+
+def refilling(monkeypatch, **filter_groups):
+    """A trainer whose prompts go nowhere: the rollout is a cluster's."""
+    made = trainer("htpo_sync", *(f"algorithm.filter_groups.{name}={value}" for name, value in filter_groups.items()))
+    made.global_steps = 7
+    monkeypatch.setattr(PPOTrainerSync, "_add_prompts_to_generate", lambda self, num_prompts: num_prompts)
+    return made
+
+
+def test_refilling_stops_with_the_reason(monkeypatch):
+    made = refilling(monkeypatch, max_num_gen_batches=3)
+    # 32 prompts to begin with, and two more batches of 32.
+    for _ in range(4):
+        assert made._add_prompts_to_generate(16) == 16
+    with pytest.raises(RuntimeError, match="stopped at step 7: 96 prompts.*`acc`.*max_num_gen_batches \\(now 3\\)"):
+        made._add_prompts_to_generate(1)
+    # Every step has its own budget.
+    HTPOTrainerSync.on_step_begin(made)
+    assert made._add_prompts_to_generate(64) == 64
+
+
+@pytest.mark.parametrize("filter_groups", [{"max_num_gen_batches": 0}, {"enable": False}])
+def test_refilling_without_a_limit(monkeypatch, filter_groups):
+    made = refilling(monkeypatch, **filter_groups)
+    assert made._add_prompts_to_generate(10_000) == 10_000
+
+
+@pytest.mark.parametrize("norm_by_std", [True, False])
+def test_the_estimator_is_grpos(norm_by_std):
+    rewards = torch.zeros(6, 5)
+    rewards[:, -1] = torch.tensor([1.0, 0.0, 0.0, 1.0, 0.5, -1.0])
+    mask = torch.ones(6, 5)
+    index = np.array(["a"] * 4 + ["b"] * 2, dtype=object)
+    ours = get_adv_estimator_fn("htpo")(
+        token_level_rewards=rewards,
+        response_mask=mask,
+        index=index,
+        config={"norm_adv_by_std_in_grpo": norm_by_std},
+    )
+    expected = compute_grpo_outcome_advantage(rewards, mask, index, norm_adv_by_std_in_grpo=norm_by_std)
+    assert all(torch.equal(a, b) for a, b in zip(ours, expected, strict=True))
+    assert expected[0].any()
