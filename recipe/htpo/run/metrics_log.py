@@ -18,7 +18,7 @@ def read_steps(output_dir: str | Path) -> Steps:
     """
     steps: Steps = {}
     for path in sorted((Path(output_dir) / METRICS_DIR).glob("*.jsonl")):
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 entry = json.loads(line)
             except json.JSONDecodeError:
@@ -32,6 +32,6 @@ def validation_accuracy(metrics: dict[str, Any]) -> dict[str, float]:
     found = {}
     for name, value in metrics.items():
         parts = name.split("/")
-        if parts[0] == "val-core" and parts[-2] == "acc" and parts[-1].startswith("mean@"):
+        if len(parts) > 3 and parts[0] == "val-core" and parts[-2] == "acc" and parts[-1].startswith("mean@"):
             found["/".join(parts[1:-2])] = float(value)
     return found

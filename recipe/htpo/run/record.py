@@ -50,7 +50,7 @@ def changed_fields(output_dir: str | Path, config: DictConfig) -> list[str]:
     return [
         f"{name}: {recorded.get(name, '(absent)')} -> {asked.get(name, '(absent)')}"
         for name in sorted(recorded.keys() | asked.keys())
-        if recorded.get(name, "(absent)") != asked.get(name, "(absent)") and not name.startswith(FREE_FIELDS)
+        if recorded.get(name, "(absent)") != asked.get(name, "(absent)") and not _is_free(name)
     ]
 
 
@@ -67,7 +67,13 @@ def next_metrics_file(output_dir: str | Path) -> Path:
     """A file of its own for this start: verl's file logger truncates the file it opens (verl/utils/tracking.py:541)."""
     directory = Path(output_dir) / METRICS_DIR
     directory.mkdir(parents=True, exist_ok=True)
-    return directory / f"{len(list(directory.glob('*.jsonl'))):04d}.jsonl"
+    number = max((int(path.stem) + 1 for path in directory.glob("*.jsonl")), default=0)
+    return directory / f"{number:04d}.jsonl"
+
+
+def _is_free(name: str) -> bool:
+    # Every role has a `profiler` node of its own that follows global_profiler.
+    return ".profiler." in name or any(name == field or name.startswith(f"{field}.") for field in FREE_FIELDS)
 
 
 def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
