@@ -1,0 +1,80 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Metrics of a run over all its starts, from files that verl's own logger wrote."""
+
+import pytest
+from verl.utils.tracking import FileLogger
+
+from recipe.htpo.run.metrics_log import read_steps, validation_accuracy
+from recipe.htpo.run.record import next_metrics_file
+
+
+@pytest.fixture
+def log(tmp_path, monkeypatch):
+    """`log({step: metrics})` writes the file of one start."""
+
+    def write(steps):
+        path = next_metrics_file(tmp_path)
+        monkeypatch.setenv("VERL_FILE_LOGGER_PATH", str(path))
+        logger = FileLogger("project", "run")
+        for step, metrics in steps.items():
+            logger.log(metrics, step)
+        logger.finish()
+        return path
+
+    return write
+
+
+def test_no_run(tmp_path):
+    assert read_steps(tmp_path / "nothing") == {}
+
+
+def test_steps_are_in_order_and_validation_joins_its_step(tmp_path, log):
+    path = log({0: {"val-core/a/acc/mean@4": 0.25}, 2: {"x": 2.0}, 1: {"x": 1.0}})
+    with path.open("a") as stream:
+        stream.write('{"step": 2, "data": {"val-core/a/acc/mean@4": 0.5}}\n')
+    assert read_steps(tmp_path) == {
+        0: {"val-core/a/acc/mean@4": 0.25},
+        1: {"x": 1.0},
+        2: {"x": 2.0, "val-core/a/acc/mean@4": 0.5},
+    }
+    assert list(read_steps(tmp_path)) == [0, 1, 2]
+
+
+def test_a_resumed_run_has_the_last_values_of_steps_trained_twice(tmp_path, log):
+    log({1: {"x": 1.0}, 2: {"x": 2.0}, 3: {"x": 3.0}})
+    log({3: {"x": 30.0}, 4: {"x": 40.0}})
+    assert {step: metrics["x"] for step, metrics in read_steps(tmp_path).items()} == {1: 1.0, 2: 2.0, 3: 30.0, 4: 40.0}
+
+
+@pytest.mark.parametrize("cut", [1, 10, 20])
+def test_a_line_that_was_not_finished_is_left_out(tmp_path, log, cut):
+    path = log({1: {"x": 1.0}, 2: {"x": 2.0}})
+    path.write_bytes(path.read_bytes()[: -1 - cut])
+    assert list(read_steps(tmp_path)) == [1]
+    # And does not spoil what a later start wrote.
+    log({2: {"x": 5.0}})
+    assert read_steps(tmp_path)[2] == {"x": 5.0}
+
+
+def test_a_character_cut_in_the_middle(tmp_path, log):
+    path = log({1: {"x": 1.0}})
+    with path.open("ab") as stream:
+        stream.write('{"step": 2, "data": {"name": "é'.encode()[:-1])
+    assert list(read_steps(tmp_path)) == [1]
+
+
+@pytest.mark.parametrize(
+    "name, found",
+    [
+        ("val-core/aime_2024/acc/mean@32", {"aime_2024": 0.5}),
+        ("val-core/dir/with/slash/acc/mean@1", {"dir/with/slash": 0.5}),
+        ("val-core/aime_2024/acc/best@32/mean", {}),
+        ("val-core/aime_2024/reward/mean@32", {}),
+        ("val-aux/aime_2024/acc/mean@32", {}),
+        ("val-core", {}),
+        ("timing_s/step", {}),
+    ],
+)
+def test_held_out_accuracy_is_mean_at_n_of_acc(name, found):
+    assert validation_accuracy({name: 0.5}) == found

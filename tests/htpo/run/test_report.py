@@ -1,0 +1,101 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The report of a run: figures from verl's metrics file, and a picture."""
+
+import json
+import sys
+
+import pytest
+from PIL import Image
+from rich.console import Console
+from verl.utils.tracking import FileLogger
+
+from recipe.htpo.objective import metrics_from_sums
+from recipe.htpo.run import report
+from recipe.htpo.run.metrics_log import read_steps
+from recipe.htpo.run.record import next_metrics_file
+from recipe.htpo.run.supervise import STATS_FILE
+
+
+def group_metrics():
+    """All names that the trainer logs, from sums of four tokens in every group."""
+    names = (
+        "tokens clip clip_lower neg_log_ratio ratio replaced replaced_above replaced_below detach_low detach_high "
+        "entropy entropy_zero sign_mismatch abs_loss abs_grad"
+    ).split()
+    return metrics_from_sums({f"{name}/{group}": 4.0 for name in names for group in range(1, 9)})
+
+
+@pytest.fixture
+def run_dir(tmp_path, monkeypatch):
+    monkeypatch.setenv("VERL_FILE_LOGGER_PATH", str(next_metrics_file(tmp_path)))
+    logger = FileLogger("project", "run")
+    logger.log({"val-core/arithmetic/acc/mean@4": 0.25}, 0)
+    for step, (rate, held_out) in enumerate([(0.3, None), (0.7, 0.75), (0.5, 0.5)], start=1):
+        metrics = group_metrics() | {
+            "htpo/pass_rate": rate,
+            "htpo/hard_prompt_frac": 1 - rate,
+            "actor/entropy": 1.0 / step,
+            "timing_s/step": float(step),
+            "timing_s/gen": 0.5,
+        }
+        if held_out is not None:
+            metrics["val-core/arithmetic/acc/mean@4"] = held_out
+        logger.log(metrics, step)
+    logger.finish()
+    return tmp_path
+
+
+def cells(table):
+    return [[column._cells[row] for column in table.columns] for row in range(table.row_count)]
+
+
+def test_accuracy_before_best_and_after(run_dir):
+    rows = cells(report.accuracy_table(read_steps(run_dir)))
+    assert rows == [
+        ["held-out arithmetic, mean@n", "0.250", "0.750", "0.500", "+25.0"],
+        ["training prompts, pass rate", "0.300", "0.700", "0.500", "+20.0"],
+    ]
+
+
+def test_time_and_memory(run_dir):
+    (run_dir / report.PHASES_FILE).write_text("environment\t12\ntraining\t99.6\n")
+    (run_dir / STATS_FILE).write_text(json.dumps({"peak_pss_bytes": 3 * 2**30}))
+    assert cells(report.time_table(read_steps(run_dir), run_dir)) == [
+        ["environment", "12 s"],
+        ["training", "100 s"],
+        ["mean of a step: step", "2.00 s"],
+        ["mean of a step: gen", "0.50 s"],
+        ["peak memory of all processes (PSS)", "3.0 GiB"],
+    ]
+
+
+def test_the_command_prints_the_table_and_draws_the_curves(run_dir, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["report", str(run_dir)])
+    assert report.main() == 0
+    output = capsys.readouterr().out
+    assert "held-out arithmetic" in output and "+25.0" in output and report.CURVES_FILE in output
+    with Image.open(run_dir / report.CURVES_FILE) as image:
+        image.load()
+        assert image.format == "PNG" and image.width > 600 and image.height > 400
+        # Something is drawn: all eight groups' colours are there.
+        drawn = {"#{:02x}{:02x}{:02x}".format(*pixel) for _, pixel in image.convert("RGB").getcolors(2**24)}
+    assert set(report.GROUP_COLOURS) <= drawn
+
+
+def test_a_run_that_was_only_validated(tmp_path, monkeypatch):
+    monkeypatch.setenv("VERL_FILE_LOGGER_PATH", str(next_metrics_file(tmp_path)))
+    logger = FileLogger("project", "run")
+    logger.log({"val-core/arithmetic/acc/mean@4": 0.25}, 0)
+    logger.finish()
+    steps = read_steps(tmp_path)
+    assert report.draw_curves(steps, tmp_path / "curves.png").stat().st_size > 1000
+    console = Console(record=True, width=100)
+    console.print(report.accuracy_table(steps))
+    assert "+0.0" in console.export_text()
+
+
+def test_a_directory_without_a_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["report", str(tmp_path)])
+    assert report.main() == 2
+    assert "no metrics of a run there; give the run's htpo.output_dir" in capsys.readouterr().err

@@ -1,0 +1,84 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""A run is its directory: the recorded configuration decides whether a start continues it."""
+
+import os
+
+import pytest
+from omegaconf import OmegaConf
+
+from recipe.htpo.config import compose
+from recipe.htpo.run import record
+
+
+@pytest.fixture(scope="module")
+def config():
+    return compose(["platform=cpu", "actor_rollout_ref.model.path=m", "data.train_files=[a,b]", "data.val_files=c"])
+
+
+def changed(config, output_dir, **fields):
+    other = OmegaConf.create(OmegaConf.to_container(config, resolve=False))
+    for field, value in fields.items():
+        OmegaConf.update(other, field.replace("__", "."), value, force_add=True)
+    return record.changed_fields(output_dir, other)
+
+
+def test_a_new_directory_holds_no_run(config, tmp_path):
+    assert record.changed_fields(tmp_path / "new", config) == []
+
+
+def test_the_same_configuration_continues(config, tmp_path):
+    """Every value survives the file: small floats, lists, nulls, interpolations."""
+    record.write_config(tmp_path, config)
+    assert record.changed_fields(tmp_path, config) == []
+    # As it would be composed for the next start.
+    again = compose(["platform=cpu", "actor_rollout_ref.model.path=m", "data.train_files=[a,b]", "data.val_files=c"])
+    assert record.changed_fields(tmp_path, again) == []
+
+
+def test_a_change_is_named_with_both_values(config, tmp_path):
+    record.write_config(tmp_path, config)
+    assert changed(config, tmp_path, actor_rollout_ref__actor__optim__lr=2e-4) == [
+        "actor_rollout_ref.actor.optim.lr: 0.0005 -> 0.0002"
+    ]
+    assert changed(config, tmp_path, data__train_files=["a"]) == ["data.train_files: ['a', 'b'] -> ['a']"]
+    assert changed(config, tmp_path, algorithm__new=1) == ["algorithm.new: (absent) -> 1"]
+    # What an interpolation gives counts, not how it is written: data.seed stands for nothing else.
+    assert "data.seed: 42 -> 7" in changed(config, tmp_path, data__seed=7)
+
+
+@pytest.mark.parametrize("field", record.FREE_FIELDS)
+def test_what_cannot_change_a_step_may_differ(config, tmp_path, field):
+    assert OmegaConf.select(config, field, default="absent") != "absent", "no such field"
+    record.write_config(tmp_path, config)
+    assert changed(config, tmp_path, **{field.replace(".", "__"): "other"}) == []
+
+
+def test_a_field_that_only_begins_like_a_free_one_counts(config, tmp_path):
+    record.write_config(tmp_path, config)
+    assert changed(config, tmp_path, trainer__save_freq_of_something=1) != []
+
+
+def test_the_record_is_written_whole_or_not_at_all(config, tmp_path, monkeypatch):
+    record.write_config(tmp_path, config)
+    before = (tmp_path / record.CONFIG_FILE).read_text()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        record.write_config(tmp_path, compose(["platform=cpu", "data.seed=1"]))
+    assert (tmp_path / record.CONFIG_FILE).read_text() == before
+
+
+def test_every_start_gets_a_metrics_file_of_its_own(tmp_path):
+    names = []
+    for _ in range(3):
+        path = record.next_metrics_file(tmp_path)
+        path.touch()
+        names.append(path.name)
+    assert names == sorted(set(names)) == ["0000.jsonl", "0001.jsonl", "0002.jsonl"]
+    # verl truncates the file it is given: after a deletion no existing file may be named.
+    (tmp_path / record.METRICS_DIR / "0000.jsonl").unlink()
+    assert record.next_metrics_file(tmp_path).name == "0003.jsonl"
