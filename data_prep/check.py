@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds what would break or spoil a run in any verl parquet file, made by data_prep or not."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -242,21 +242,18 @@ def _is_messages(type_: pa.DataType) -> bool:
 
 
 def _feature_problems(schemas: dict[str, pa.Schema]) -> list[Problem]:
-    """Files that ``datasets.concatenate_datasets``, hence verl, cannot join with the first one."""
+    """Files that ``datasets.concatenate_datasets``, hence verl, cannot join with an earlier one of the list."""
     found = []
-    (first_file, first), *rest = list(schemas.items()) or [("", pa.schema([]))]
-    for file, schema in rest:
-        for name in first.names:
-            here = schema.get_field_index(name)
-            if here < 0 or pa.types.is_null(schema.field(here).type) or pa.types.is_null(first.field(name).type):
-                continue
-            difference = _difference(first.field(name).type, schema.field(here).type, name)
+    files = list(schemas)
+    for position, file in enumerate(files):
+        for earlier in files[:position]:
+            difference = _difference(pa.struct(list(schemas[earlier])), pa.struct(list(schemas[file])), "")
             if difference:
                 found.append(
                     Problem(
                         file=file,
                         kind="features",
-                        message=f"{file}: cannot be joined with {first_file}: {difference}",
+                        message=f"{file}: cannot be joined with {earlier}: {difference}",
                         remedy="build or convert both files, so that they share one schema",
                     )
                 )
@@ -265,16 +262,25 @@ def _feature_problems(schemas: dict[str, pa.Schema]) -> list[Problem]:
 
 
 def _difference(one: pa.DataType, other: pa.DataType, path: str) -> str | None:
-    """First difference of two types, the order of struct fields apart."""
+    """First field that two files share with types that ``datasets`` does not align; a missing or null field is fine."""
+    if _is_null(one) or _is_null(other):
+        return None
     if pa.types.is_struct(one) and pa.types.is_struct(other):
-        names = {field.name for field in one}
-        others = {field.name for field in other}
-        if names != others:
-            return f"{path} has the fields {sorted(names)} there and {sorted(others)} here"
-        pairs: Sequence[tuple[pa.DataType, pa.DataType, str]] = [
-            (one.field(name).type, other.field(name).type, f"{path}.{name}") for name in sorted(names)
-        ]
-        return next((text for pair in pairs if (text := _difference(*pair))), None)
+        shared = [field.name for field in one if other.get_field_index(field.name) >= 0]
+        texts = (_difference(one.field(n).type, other.field(n).type, f"{path}.{n}" if path else n) for n in shared)
+        return next((text for text in texts if text), None)
+    return None if _same(one, other) else f"{path} is {one} there and {other} here"
+
+
+def _is_null(type_: pa.DataType) -> bool:
+    return _is_null(type_.value_type) if pa.types.is_list(type_) else pa.types.is_null(type_)
+
+
+def _same(one: pa.DataType, other: pa.DataType) -> bool:
+    """Equality of types, the order of struct fields apart."""
+    if pa.types.is_struct(one) and pa.types.is_struct(other):
+        types, others = ({field.name: field.type for field in type_} for type_ in (one, other))
+        return types.keys() == others.keys() and all(_same(types[name], others[name]) for name in types)
     if pa.types.is_list(one) and pa.types.is_list(other):
-        return _difference(one.value_type, other.value_type, path)
-    return None if one == other else f"{path} is {one} there and {other} here"
+        return _same(one.value_type, other.value_type)
+    return one == other

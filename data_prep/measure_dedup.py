@@ -4,8 +4,8 @@
 
     python -m data_prep.measure_dedup FILE.parquet --repeats 3
 
-Each measurement runs in a process of its own, the three kinds in turn; medians are printed. The ratio is against the
-cheaper of the two ways to read: streamed in batches, or as a whole with ``pyarrow.parquet.read_table``.
+Each measurement runs in a process of its own, the three kinds in turn; medians are printed. There are two ways to
+read: streamed in batches, or as a whole with ``pyarrow.parquet.read_table``.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import resource
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -40,11 +41,22 @@ def deduplicate(path: Path) -> int:
     return sum(len(rows) for _, rows, _ in unique_batches(path, {"read": 0, "duplicate_rows": 0}))
 
 
-def measure(work: Callable[[Path], int], path: Path) -> tuple[float, int, int]:
-    """Seconds, peak MiB of the process, rows."""
-    start = time.perf_counter()
+@dataclass(frozen=True)
+class Run:
+    """One measurement: wall and processor seconds (all threads), peak memory of the process, rows found."""
+
+    wall: float
+    cpu: float
+    peak_mib: int
+    rows: int
+
+
+def measure(work: Callable[[Path], int], path: Path) -> Run:
+    """Runs ``work`` in this process, which must be fresh for the peak to mean anything."""
+    wall, cpu = time.perf_counter(), time.process_time()
     rows = work(path)
-    return time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, rows
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return Run(time.perf_counter() - wall, time.process_time() - cpu, peak, rows)
 
 
 def main() -> None:
@@ -53,18 +65,21 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="measurements of each kind")
     arguments = parser.parse_args()
     works = (read_streamed, read_whole, deduplicate)
-    found: dict[str, list[tuple[float, int, int]]] = {work.__name__: [] for work in works}
+    found: dict[str, list[Run]] = {work.__name__: [] for work in works}
     for _ in range(arguments.repeats):
         for work in works:
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
                 found[work.__name__].append(process.submit(measure, work, arguments.file).result())
-    seconds = {name: median(run[0] for run in runs) for name, runs in found.items()}
+    wall = {name: median(run.wall for run in runs) for name, runs in found.items()}
+    cpu = {name: median(run.cpu for run in runs) for name, runs in found.items()}
     for name, runs in found.items():
-        peak = max(run[1] for run in runs)
-        print(f"{name:14} {seconds[name]:6.2f} s (median of {len(runs)}), peak {peak:,} MiB, {runs[0][2]:,} rows")
-    reading = min(seconds["read_streamed"], seconds["read_whole"])
-    print(f"deduplicate / reading: {seconds['deduplicate'] / reading:.2f}", end="; ")
-    print(f"deduplicate / read_whole: {seconds['deduplicate'] / seconds['read_whole']:.2f}")
+        peak = max(run.peak_mib for run in runs)
+        print(f"{name:14} wall {wall[name]:6.2f} s, cpu {cpu[name]:6.2f} s, peak {peak:5,} MiB, {runs[0].rows:,} rows")
+    for name in ("read_streamed", "read_whole"):
+        ratios = [values["deduplicate"] / values[name] for values in (wall, cpu)]
+        print(
+            f"deduplicate / {name:13} wall {ratios[0]:.2f}, cpu {ratios[1]:.2f} (medians of {arguments.repeats} runs)"
+        )
 
 
 if __name__ == "__main__":

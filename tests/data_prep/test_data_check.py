@@ -1,0 +1,194 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""``check`` on files with every kind of fault, and on good ones."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from data_support import dapo_table, write_contract
+
+from data_prep.check import Problem, check_files
+from data_prep.cli import main
+from data_prep.errors import DataError
+
+PROBLEMS = [f"What is {i} and {i}?" for i in range(12)]
+
+
+def faulty(tmp_path: Path, change) -> Path:
+    """A file of twelve good rows after ``change(rows)``."""
+    rows = dapo_table(12).to_pylist()
+    for row in rows:
+        row["extra_info"] = {"id": row["extra_info"]["index"]}
+    change(rows)
+    path = tmp_path / "faulty.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+def only(problems: list[Problem], kind: str) -> Problem:
+    assert [problem.kind for problem in problems] == [kind], problems
+    return problems[0]
+
+
+def test_good_files_pass(tmp_path: Path, tokenizer_folder: Path) -> None:
+    paths = [write_contract(tmp_path / f"{name}.parquet", PROBLEMS, name=name) for name in ("one", "two")]
+    assert check_files(paths, str(tokenizer_folder), 200, warnings=True) == []
+    assert check_files([faulty(tmp_path, lambda rows: None)], warnings=True) == []
+
+
+def set_prompt(value):
+    def change(rows):
+        rows[3]["prompt"] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [None, [], [{"role": "system", "content": "be kind"}], [{"role": "user", "content": " \n"}]],
+)
+def test_empty_prompt(tmp_path: Path, tokenizer_folder: Path, prompt: list | None) -> None:
+    path = faulty(tmp_path, set_prompt(prompt))
+    problem = only(check_files([path], str(tokenizer_folder), 500), "empty-prompt")
+    assert problem.rows == (3,) and problem.count == 1
+    assert "faulty.parquet: prompt has no user message with text (1 row: 3)" in str(problem)
+
+
+@pytest.mark.parametrize("value", [None, "", "  "])
+def test_empty_ground_truth(tmp_path: Path, value: str | None) -> None:
+    def change(rows):
+        rows[5]["reward_model"]["ground_truth"] = value
+
+    assert only(check_files([faulty(tmp_path, change)]), "ground-truth").rows == (5,)
+
+
+def test_numbers_as_ground_truth(tmp_path: Path) -> None:
+    def change(rows):
+        for row in rows:
+            row["reward_model"]["ground_truth"] = 27.0
+
+    problem = only(check_files([faulty(tmp_path, change)]), "ground-truth")
+    assert problem.count == 12 and len(problem.rows) == 10 and "27.0 as 27" in problem.remedy
+
+
+def test_struct_as_ground_truth(tmp_path: Path) -> None:
+    def change(rows):
+        for row in rows:
+            row["reward_model"]["ground_truth"] = {"target": "1"}
+
+    assert "ground_truth is struct" in only(check_files([faulty(tmp_path, change)]), "wrong-type").message
+
+
+def test_ground_truths_the_verifier_cannot_read(tmp_path: Path) -> None:
+    pytest.importorskip("recipe.htpo.verifier")
+
+    def broken(count: int):
+        def change(rows):
+            for row in rows[:count]:
+                row["reward_model"]["ground_truth"] = r"\frac{1}{"
+
+        return change
+
+    few = faulty(tmp_path, broken(1))
+    assert check_files([few]) == []
+    warning = only(check_files([few], warnings=True), "unparsable-ground-truth")
+    assert warning.severity == "warning" and warning.rows == (0,)
+    many = faulty(tmp_path, broken(6))
+    assert only(check_files([many]), "unparsable-ground-truth").severity == "error"
+
+
+def test_duplicate_ids_and_repeated_prompts(tmp_path: Path) -> None:
+    def change(rows):
+        rows[7] = rows[2]
+
+    path = faulty(tmp_path, change)
+    assert only(check_files([path]), "duplicate-id").rows == (7,)
+    duplicate, repeated = check_files([path], warnings=True)
+    assert repeated.kind == "repeated-prompt" and repeated.severity == "warning" and repeated.rows == (7,)
+
+
+def test_overlong_prompts(tmp_path: Path, tokenizer_folder: Path) -> None:
+    def change(rows):
+        rows[4]["prompt"][0]["content"] = "sum " * 300
+
+    problem = only(check_files([faulty(tmp_path, change)], str(tokenizer_folder), 100), "overlong-prompt")
+    assert problem.rows == (4,) and "303 tokens" in problem.message
+
+
+def test_missing_columns(tmp_path: Path) -> None:
+    path = tmp_path / "plain.parquet"
+    pq.write_table(pa.table({"question": ["q"], "prompt": ["p"]}), path)
+    assert {problem.kind for problem in check_files([path])} == {"missing-column", "wrong-type"}
+
+
+def with_extra(path: Path, extra_info: list[dict]) -> Path:
+    rows = [
+        row | {"extra_info": extra}
+        for row, extra in zip(dapo_table(len(extra_info)).to_pylist(), extra_info, strict=True)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+EXTRAS = {
+    "int": [{"index": 1}],
+    "text": [{"index": "a"}],
+    "null": [{"index": None, "split": None}],
+    "more": [{"split": "train", "index": 2}],
+    "float": [{"index": 1.5}],
+    "list": [{"index": 3, "tags": [{"a": 1, "b": "x"}]}],
+    "reordered": [{"tags": [{"b": "x", "a": 1}], "index": 3}],
+    "wider": [{"index": 3, "tags": [{"a": 1, "b": "x", "c": None}]}],
+    "empty list": [{"index": 3, "tags": []}],
+    "list of text": [{"index": 3, "tags": ["x"]}],
+}
+
+
+@pytest.mark.parametrize("first", EXTRAS)
+@pytest.mark.parametrize("second", EXTRAS)
+def test_joining_is_judged_as_datasets_does(tmp_path: Path, first: str, second: str) -> None:
+    """``concatenate_datasets`` is what verl calls."""
+    import datasets
+
+    paths = [with_extra(tmp_path / f"{i}.parquet", EXTRAS[name]) for i, name in enumerate((first, second))]
+    try:
+        datasets.concatenate_datasets([datasets.Dataset(pq.read_table(path)) for path in paths])
+        joins = True
+    except ValueError:
+        joins = False
+    problems = check_files(paths)
+    assert (problems == []) == joins
+    if not joins:
+        assert only(problems, "features").file == str(paths[1])
+
+
+def test_our_files_join_with_each_other_but_not_with_the_originals(tmp_path: Path) -> None:
+    ours = [write_contract(tmp_path / f"{name}.parquet", PROBLEMS, name=name) for name in ("one", "two")]
+    assert check_files(ours) == []
+    original = tmp_path / "original.parquet"
+    pq.write_table(dapo_table(3), original)
+    problem = only(check_files([*ours, original]), "features")
+    assert "extra_info.index is int64 there and string here" in problem.message
+
+
+def test_unreadable_file_does_not_hide_the_others(tmp_path: Path) -> None:
+    good = write_contract(tmp_path / "good.parquet", PROBLEMS)
+    cut = tmp_path / "cut.parquet"
+    cut.write_bytes(good.read_bytes()[:-100])
+    problem = only(check_files([cut, good]), "unreadable")
+    assert "cut.parquet: not a readable parquet file" in problem.message
+
+
+def test_tokenizer_and_length_go_together(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="go together"):
+        check_files([], max_prompt_length=10)
+
+
+def test_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    good = write_contract(tmp_path / "good.parquet", PROBLEMS)
+    assert main(["check", str(good)]) == 0
+    assert capsys.readouterr().out == "1 files, 0 errors, 0 warnings\n"
+    assert main(["check", str(good), str(faulty(tmp_path, set_prompt(None)))]) == 1
+    assert "error [empty-prompt]" in capsys.readouterr().out
