@@ -3,8 +3,8 @@
 """The reward function that verl calls: ``reward.custom_reward_function.{path,name,reward_kwargs}``.
 
 ``path`` may be ``pkg://recipe.htpo.reward`` or the path of this file; ``name`` is ``compute_score`` or
-``compute_score_async``. Every key of ``reward_kwargs`` is an option of :class:`recipe.htpo.verifier.reward_config.RewardConfig`
-or of :class:`recipe.htpo.verifier.VerifierConfig`.
+``compute_score_async``. Every key of ``reward_kwargs`` is an option of ``RewardConfig`` (verifier/reward_config.py)
+or of ``VerifierConfig`` (verifier/config.py).
 
 verl 0.9.1 calls a synchronous function in a worker thread and without a time-out
 (verl/experimental/reward_loop/reward_manager), so nothing here may hang, use signals or raise because of a response.
@@ -12,13 +12,16 @@ verl 0.9.1 calls a synchronous function in a worker thread and without a time-ou
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from recipe.htpo.verifier import REASONS, Reason, Verdict, verify
+from recipe.htpo.verifier.grade import join_ground_truth
 from recipe.htpo.verifier.reward_config import split_options
+from recipe.htpo.verifier.second_opinion import shared_opinion
 
 ROUTER_KWARGS = frozenset({"reward_router_address", "reward_model_tokenizer"})
 """What verl's reward managers add to the call when a reward model is served; a rule needs neither."""
@@ -44,7 +47,8 @@ def compute_score(
 
     Returns:
         ``score``, ``acc`` (0.0 or 1.0), ``pred`` and one 0.0/1.0 share per reason (``reason_equal``, ...); with
-        ``math_dapo_metric`` also ``math_dapo_agrees``. The keys are the same for every response of a run. A missing
+        ``math_dapo_metric`` also ``math_dapo_agrees``; with ``second_opinion`` also ``second_opinion_accepts`` and
+        ``second_opinion_missing`` (no verdict in time). The keys are the same for every response of a run. A missing
         ground truth scores as wrong under ``reason_ground_truth``.
     """
     reward, verifier = split_options({key: value for key, value in kwargs.items() if key not in ROUTER_KWARGS})
@@ -54,6 +58,13 @@ def compute_score(
         verdict = math_dapo_verdict(solution_str, ground_truth)
     else:
         verdict = verify(solution_str, ground_truth, verifier)
+    opinion = None
+    asked = reward.second_opinion != "off" and not verdict.correct and verdict.reason in ("not_equal", "format")
+    if asked:
+        truth = join_ground_truth(ground_truth or "")
+        opinion = shared_opinion(reward.second_opinion_limit_s).ask(solution_str[-verifier.tail_chars :], truth)
+        if opinion and reward.second_opinion == "accept":
+            verdict = Verdict(True, "equal", verdict.pred)
     result: dict[str, float | str] = {
         "score": float(reward.score_correct if verdict.correct else reward.score_wrong),
         "acc": float(verdict.correct),
@@ -67,6 +78,9 @@ def compute_score(
         else:
             other = math_dapo_verdict(solution_str, ground_truth)
         result["math_dapo_agrees"] = float(other.correct == verdict.correct)
+    if reward.second_opinion != "off":
+        result["second_opinion_accepts"] = float(opinion is True)
+        result["second_opinion_missing"] = float(asked and opinion is None)
     return result
 
 
@@ -77,7 +91,10 @@ async def compute_score_async(
     extra_info: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> dict[str, float | str]:
-    """:func:`compute_score` for verl's asynchronous path: a verdict is too short to be worth a thread."""
+    """:func:`compute_score` for verl's asynchronous path. A verdict is too short to be worth a thread, but a second
+    opinion waits for a child process and must not block the event loop."""
+    if kwargs.get("second_opinion", "off") != "off":
+        return await asyncio.to_thread(compute_score, data_source, solution_str, ground_truth, extra_info, **kwargs)
     return compute_score(data_source, solution_str, ground_truth, extra_info, **kwargs)
 
 

@@ -92,9 +92,8 @@ def brace_pairs(text: str) -> dict[int, int]:
 
 
 def is_balanced(text: str) -> bool:
-    """Whether every brace of ``text`` has its partner."""
-    braces = [match.group() for match in _BRACE.finditer(text)]
-    return 2 * len(brace_pairs(text)) == braces.count("{") + braces.count("}")
+    """Whether ``text`` can stand in a box: every brace has its partner and no backslash ends it."""
+    return brace_pairs(f"{{{text}}}").get(0) == len(text) + 1
 
 
 class _Box(NamedTuple):

@@ -78,7 +78,7 @@ def _unusable(ground_truth: object, config: VerifierConfig) -> str | None:
     if sum(map(len, parts)) > config.max_answer_chars:
         return f"the ground truth is longer than max_answer_chars ({config.max_answer_chars})"
     if not all(map(is_balanced, parts)):
-        return "the braces of the ground truth do not balance"
+        return "the braces of the ground truth do not balance, or it ends with a backslash"
     return None
 
 

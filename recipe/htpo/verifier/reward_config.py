@@ -8,6 +8,7 @@ cannot be defined.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
@@ -16,6 +17,7 @@ from typing import Any, Literal, get_args
 from recipe.htpo.verifier.config import VerifierConfig
 
 Grader = Literal["htpo", "math_dapo"]
+Opinion = Literal["off", "report", "accept"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,16 +32,32 @@ class RewardConfig:
     """Score of any other response; verl's math_dapo uses -1.0."""
     math_dapo_metric: bool = False
     """Report ``math_dapo_agrees``: the share of responses on which verl's math_dapo and the verifier agree."""
+    second_opinion: Opinion = "off"
+    """Ask Math-Verify (the ``math-verify`` extra) about refused answers, in a child process: ``report`` adds metrics,
+    ``accept`` also takes its yes for a correct answer."""
+    second_opinion_limit_s: float = 5.0
+    """Longest wait for a second opinion, in seconds."""
     max_pred_chars: int = 256
     """Longest ``pred`` that is reported, in characters; verl stores it as a fixed-width string for the whole batch."""
 
     def __post_init__(self) -> None:
         if self.grader not in get_args(Grader):
             raise ValueError(f"reward option grader must be one of {', '.join(get_args(Grader))}, got {self.grader!r}")
-        for name in ("score_correct", "score_wrong"):
+        if self.second_opinion not in get_args(Opinion):
+            raise ValueError(
+                f"reward option second_opinion must be one of {', '.join(get_args(Opinion))}, "
+                f"got {self.second_opinion!r}"
+            )
+        if self.second_opinion != "off" and importlib.util.find_spec("math_verify") is None:
+            raise ValueError("reward option second_opinion needs Math-Verify: pip install 'verl-htpo[math-verify]'")
+        for name in ("score_correct", "score_wrong", "second_opinion_limit_s"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise ValueError(f"reward option {name} must be a number, got {value!r}")
+        if not self.second_opinion_limit_s > 0:
+            raise ValueError(
+                f"reward option second_opinion_limit_s must be above 0, got {self.second_opinion_limit_s!r}"
+            )
         if not self.score_wrong < self.score_correct:
             raise ValueError(
                 f"reward option score_correct ({self.score_correct}) must be above score_wrong ({self.score_wrong})"
