@@ -18,7 +18,9 @@ from recipe.htpo.verifier.numbers import CONTEXT, ONE, PI, ZERO, Arithmetic, Com
 
 _TEN = Fraction(10)
 _HUNDRED = Fraction(100)
-_DISCRETE = frozenset({"floor", "ceil", "factorial", "binom", "mod", "gcd", "lcm"})
+_DISCRETE = frozenset({"factorial", "binom", "mod", "gcd", "lcm"})
+_ROUNDING = frozenset({"floor", "ceil"})
+_COUNTING_NAMES = frozenset("ijklmnpqrKLMN")
 _SIGNED_NAMES = frozenset("xyz")
 _RANGES = ((1, 2), (0, 1), (3, 8), (1, 3), (1, 1))
 """Lowest value and width of the real sample points."""
@@ -147,14 +149,17 @@ class Sampling:
 def sampling(names: set[str], nodes: Iterable[Node]) -> Sampling:
     """The sampling that ``nodes`` ask for."""
     used = {part.name for node in nodes for part in walk(node) if isinstance(part, Op)}
-    return Sampling(frozenset(names), not used.isdisjoint(_DISCRETE), "abs" in used)
+    counting = all(name[0] in _COUNTING_NAMES for name in names)
+    integers = not used.isdisjoint(_DISCRETE) or (counting and not used.isdisjoint(_ROUNDING))
+    return Sampling(frozenset(names), integers, "abs" in used)
 
 
 def sample_points(kind: Sampling) -> list[dict[str, Number]]:
     """Fixed points that depend on the names alone.
 
     ``x``, ``y`` and ``z`` take both signs. Other names stand for lengths, counts and constants and are positive, unless
-    an absolute value says that signs matter. Counting functions are compared at integers.
+    an absolute value says that signs matter. Counting functions are compared at integers, and so is rounding of the
+    letters that count (``n``, ``k``).
     """
     integers = [_integer_point(kind.names, index) for index in range(len(_INTEGERS) // 2)]
     if kind.integers:

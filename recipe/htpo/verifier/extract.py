@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from recipe.htpo.verifier.config import VerifierConfig
+from recipe.htpo.verifier.normalize import strip_period
 from recipe.htpo.verifier.verdict import Reason
 
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
@@ -180,4 +181,4 @@ def clean_answer(text: str) -> str:
             content = next(part for part in group.groups() if part is not None).strip()
             words = after.split(".")[0].strip(" ,;:!。，*")
             return f"{content}\\text{{ {words}}}" if words else content
-    return _CLOSING_SENTENCE.sub("", text).rstrip(".。 \t\n*_`")
+    return strip_period(_CLOSING_SENTENCE.sub("", text).rstrip("。 \t\n*_`"))

@@ -79,7 +79,7 @@ def normalize(text: str) -> str:
     if not text.isascii():
         text = _ascii_symbols(text)
     if not _NEEDS_RULES.search(text):
-        text = text.strip().rstrip(".").strip()
+        text = strip_period(text)
         return _SPACED_DIGITS.sub(_join_spaced, _SIGN_IN_BRACES.sub(r"\1", " ".join(text.split())))
     text = _LABEL_IN_TEXT.sub("", text)
     text = _SEPARATED_DIGITS.sub("", text)
@@ -96,8 +96,14 @@ def normalize(text: str) -> str:
     text = _ORDINAL.sub(" ", text)
     text = _SIGN_IN_BRACES.sub(r"\1", text)
     text = _SPACE.sub(lambda match: match.group(1) or " ", text)
-    text = text.strip().rstrip(".").strip()
+    text = strip_period(text)
     return _SPACED_DIGITS.sub(_join_spaced, text)
+
+
+def strip_period(text: str) -> str:
+    """``text`` without the period that ends a sentence; an ellipsis stays."""
+    text = text.strip()
+    return text[:-1].rstrip() if text.endswith(".") and not text.endswith("..") else text
 
 
 def without_spaces(text: str) -> str:

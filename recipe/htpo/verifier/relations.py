@@ -58,6 +58,8 @@ def label_and_values(rel: Rel, scalars: Scalars) -> tuple[Node | None, list[Node
     label: Node | None = None
     if is_label(sides[0]):
         label = sides.pop(0)
+        while len(sides) > 1 and is_label(sides[0]):
+            sides.pop(0)
     elif len(sides) == 2 and rel.ops == ("=",) and isinstance(sides[1], Name) and is_label(sides[1]):
         label = sides.pop()
     elif variables(sides[0]):

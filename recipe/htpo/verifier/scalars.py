@@ -65,11 +65,7 @@ class Scalars:
         left, left_unit = split_unit(left)
         right, right_unit = split_unit(right)
         ratio = self._unit_ratio(left_unit, right_unit)
-        if (
-            ratio is None
-            or (left_unit.dimensions and _is_marked(right))
-            or (right_unit.dimensions and _is_marked(left))
-        ):
+        if ratio is None or not _marks_agree(left, left_unit, right, right_unit):
             return False
         if ratio != 1:
             left = Op("mul", (left, Num(ratio)))
@@ -111,7 +107,7 @@ class Scalars:
             return False
         self.ops.scale = max(left_scale, right_scale)
         if self.ops.equal(a, b):
-            return True
+            return _is_short(a) or _is_short(b) or isinstance(a, Fraction) == isinstance(b, Fraction)
         tolerance = self.config.decimal_rel_tol
         if tolerance and (_is_decimal(left) or _is_decimal(right)):
             if isinstance(a, Complex) or isinstance(b, Complex):
@@ -185,11 +181,19 @@ def split_unit(node: Node) -> tuple[Node, Unit]:
             return node, _PLAIN_UNIT
 
 
-def _is_marked(node: Node) -> bool:
-    """Whether a value carries a percent or degree sign, which no other unit goes with."""
+def _marks_agree(left: Node, left_unit: Unit, right: Node, right_unit: Unit) -> bool:
+    """A percent or degree sign goes with no other unit and not with the other sign."""
+    left_mark, right_mark = _mark(left), _mark(right)
+    if (left_mark and right_unit.dimensions) or (right_mark and left_unit.dimensions):
+        return False
+    return not left_mark or not right_mark or left_mark == right_mark
+
+
+def _mark(node: Node) -> str:
+    """``percent`` or ``degree`` where a value carries that sign, else the empty string."""
     if isinstance(node, Op) and node.name == "neg":
         node = node.args[0]
-    return isinstance(node, Op) and node.name in ("percent", "degree")
+    return node.name if isinstance(node, Op) and node.name in ("percent", "degree") else ""
 
 
 def infinity_sign(node: Node) -> int:
@@ -201,6 +205,12 @@ def infinity_sign(node: Node) -> int:
             return -1
         case _:
             return 0
+
+
+def _is_short(value: Number) -> bool:
+    """Whether a rational number is too short to come within 40 digits of an irrational one: a decimal with dozens of
+    right digits is still no root of two."""
+    return isinstance(value, Fraction) and value.numerator.bit_length() + value.denominator.bit_length() <= 100
 
 
 def _is_decimal(node: Node) -> bool:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 
-from recipe.htpo.verifier.normalize import without_spaces
+from recipe.htpo.verifier.normalize import strip_period, without_spaces
 
 _TEXT_COMMAND = re.compile(r"\\(?:text[a-z]*|mbox|hbox|mathrm|operatorname|rm)(?![a-zA-Z])")
 _TEXT_GROUP = re.compile(r"\\(?:text[a-z]*|mbox|hbox|mathrm|operatorname|rm)\s*\{([^{}]*)\}")
@@ -25,7 +25,7 @@ def words_equal(left: str, right: str) -> bool:
 def plain_text(text: str) -> str:
     """``text`` as it is compared."""
     text = _GROUP_OF_ONE.sub(r"\1", _TEXT_COMMAND.sub("", _TEXT_GROUP.sub(r"\1", text))).casefold()
-    return without_spaces("".join(char for char in text if char not in "$\\~\"“”'`")).strip(".,;:!")
+    return strip_period(without_spaces("".join(char for char in text if char not in "$\\~\"“”'`")).strip(",;:"))
 
 
 def choice_letter(text: str) -> str | None:
