@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # HTPO | a 0.6 M parameter model on seeded arithmetic | verl + Ray + FSDP2 + vLLM, no accelerator
 #
-#   bash scripts/run_htpo_cpu.sh [hydra overrides]
+#   bash scripts/run_htpo_cpu.sh [--dry-run] [hydra overrides]
 #
 # Does everything: environment, data, warm-up of the model, training with validation, table and curves. The same
-# command resumes an interrupted run. Another configuration needs another OUTPUT_DIR.
+# command resumes an interrupted run. Another configuration needs another OUTPUT_DIR. --dry-run shows what would run.
 #
 # Knobs:
 #   ALGO        preset of the objective table: htpo (default), dapo, htpo_paper_literal, htpo_released, ...
@@ -25,11 +25,18 @@ output_dir="${OUTPUT_DIR:-outputs/cpu_$algo}"
 # derived defaults
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 cd "$root"
+overrides=()
+dry_run=false
 for override in "$@"; do
   case "$override" in
+    --dry-run)
+      dry_run=true
+      continue
+      ;;
     htpo.output_dir=*) output_dir="${override#htpo.output_dir=}" ;;
     objective=*) output_dir="${OUTPUT_DIR:-outputs/cpu_${override#objective=}}" ;;
   esac
+  overrides+=("$override")
 done
 data_dir="$cache_dir/data_${train_rows}_${test_rows}"
 model_dir="$cache_dir/demo_model"
@@ -48,6 +55,22 @@ run() {
 
 say "1/5 environment"
 python="$(bash scripts/setup_env.sh)"
+train=(
+  "$python" -m recipe.htpo.main_htpo
+  platform=cpu
+  objective="$algo"
+  htpo.output_dir="$output_dir"
+  data.train_files="$data_dir/arithmetic/train.parquet"
+  data.val_files="$data_dir/arithmetic/test.parquet"
+  data.seed="$seed"
+  actor_rollout_ref.rollout.seed="$seed"
+  actor_rollout_ref.model.path="$model_dir"
+  "${overrides[@]}"
+)
+if "$dry_run"; then
+  run "${train[@]}" htpo.dry_run=True
+  exit
+fi
 mkdir -p "$output_dir"
 : >"$phases"
 phase_done environment
@@ -63,17 +86,7 @@ phase_done warm-up
 say "4/5 training"
 # One thread in each process: the processes already fill the cores.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-run "$python" -m recipe.htpo.run.supervise --output-dir "$output_dir" -- \
-  "$python" -m recipe.htpo.main_htpo \
-  platform=cpu \
-  objective="$algo" \
-  htpo.output_dir="$output_dir" \
-  data.train_files="$data_dir/arithmetic/train.parquet" \
-  data.val_files="$data_dir/arithmetic/test.parquet" \
-  data.seed="$seed" \
-  actor_rollout_ref.rollout.seed="$seed" \
-  actor_rollout_ref.model.path="$model_dir" \
-  "$@"
+run "$python" -m recipe.htpo.run.supervise --output-dir "$output_dir" -- "${train[@]}"
 phase_done training
 
 say "5/5 report"
