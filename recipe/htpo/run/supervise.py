@@ -74,6 +74,8 @@ def supervise(command: list[str], output_dir: Path) -> int:
         except _Interrupted:
             print("\ninterrupted: ending the run; the same command resumes from the last checkpoint", flush=True)
             _ignore_signals()
+            # While its processes still hold their shared memory.
+            tree.look()
             child.send_signal(signal.SIGINT)
             processes.wait(INTERRUPT_GRACE_S, child)
         finally:
