@@ -1,0 +1,264 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Broken configurations: each is refused before anything starts, with the field and a remedy."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+from hydra.errors import ConfigCompositionException
+from omegaconf import OmegaConf
+
+from data_prep.build import BuildOptions, build_split
+from data_prep.dataset import GenerateOptions
+from data_prep.registry import find_data_set
+from recipe.htpo.config import compose
+from recipe.htpo.demo.model import make_model, make_tokenizer
+from recipe.htpo.preflight import EXIT_CODE, config_problems, find_problems
+from recipe.htpo.preflight.settings import LEGACY_KEYS
+from recipe.htpo.run.record import write_config
+
+ACTOR = "actor_rollout_ref.actor"
+ROLLOUT = "actor_rollout_ref.rollout"
+OVERLONG = "reward.reward_kwargs.overlong_buffer_cfg"
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """Data built by data_prep, and a model directory."""
+    root = tmp_path_factory.mktemp("inputs")
+    options = BuildOptions(generate=GenerateOptions(train_rows=48, test_rows=16))
+    for split in ("train", "test"):
+        build_split(find_data_set("arithmetic"), split, root / f"{split}.parquet", options)
+    tokenizer = make_tokenizer()
+    tokenizer.save_pretrained(root / "model")
+    make_model(tokenizer, seed=0).save_pretrained(root / "model")
+    return root
+
+
+@pytest.fixture(scope="module")
+def sound(inputs, tmp_path_factory):
+    """Overrides of a CPU run that may start."""
+    return [
+        "platform=cpu",
+        f"data.train_files={inputs}/train.parquet",
+        f"data.val_files={inputs}/test.parquet",
+        f"actor_rollout_ref.model.path={inputs}/model",
+        f"htpo.output_dir={tmp_path_factory.mktemp('outputs')}/run",
+    ]
+
+
+def test_a_sound_configuration_passes(sound):
+    assert find_problems(compose(sound)) == []
+
+
+@pytest.mark.parametrize("preset", ["dapo", "entropy_80_20", "htpo_released"])
+def test_so_do_the_other_presets(sound, preset):
+    assert config_problems(compose([*sound, f"objective={preset}"])) == []
+
+
+# What is broken -> the field that is named, words of the message, words of the remedy.
+CONFIGURATION = [
+    (["data.train_files=???"], "data.train_files", "has no value", "set data.train_files="),
+    (["actor_rollout_ref.model.path=???"], "actor_rollout_ref.model.path", "has no value", "set actor_rollout"),
+    (["objective.difficulty_threshold=1.5"], "objective", "difficulty_threshold", "correct the field"),
+    (["objective.high_entropy_ratio=0"], "objective", "high_entropy_ratio", "correct the field"),
+    (["objective.entropy_source=new"], "objective", "Valid values: old, current", "objective=NAME"),
+    (["objective.cells.hard_correct_high.rule=encorage"], "objective", "encourage", "correct the field"),
+    (["objective.cells.hard_correct_high.region=up"], "objective", "Valid values: all, inside", "correct the field"),
+    (["+objective.cells.hard_correct_high.regoin=up"], "objective", "unknown keys: regoin", "correct the field"),
+    (["objective.entropy_source=current"], "objective.entropy_source", "does not compute", "calculate_entropy=True"),
+    ([f"{ACTOR}.policy_loss.loss_mode=vanilla"], f"{ACTOR}.policy_loss.loss_mode", "is vanilla", "objective=dapo"),
+    (["algorithm.rollout_correction.bypass_mode=True"], "algorithm.rollout_correction.bypass_mode", "entropy", "False"),
+    (["trainer.v1.trainer_mode=sync"], "trainer.v1.trainer_mode", "does not install", "htpo_sync"),
+    (["trainer.v1.trainer_mode=separate_async"], "trainer.v1.trainer_mode", "does not install", "htpo_colocate_async"),
+    (["trainer.use_v1=False"], "trainer.use_v1", "is False", "True"),
+    ([f"{ACTOR}.strategy=fsdp"], f"{ACTOR}.strategy", "does not run on a CPU", "fsdp2"),
+    ([f"{ROLLOUT}.dtype=bfloat16"], f"{ROLLOUT}.dtype", "is bfloat16", "float32"),
+    (["data.train_batch_size=0"], "data.train_batch_size", "is 0", "at least 1"),
+    ([f"{ACTOR}.ppo_mini_batch_size=0"], f"{ACTOR}.ppo_mini_batch_size", "is 0", "at least 1"),
+    (["trainer.nnodes=0"], "trainer.nnodes", "is 0", "at least 1"),
+    (["trainer.n_gpus_per_node=0"], "trainer.n_gpus_per_node", "is 0", "at least 1"),
+    ([f"{ROLLOUT}.n=1"], f"{ROLLOUT}.n", "no group", "at least 2"),
+    ([f"{ACTOR}.ppo_mini_batch_size=12"], f"{ACTOR}.ppo_mini_batch_size", "does not divide", "1, 2, 4, 8, 16, 32"),
+    ([f"{ACTOR}.ppo_mini_batch_size=64"], f"{ACTOR}.ppo_mini_batch_size", "train_batch_size=32", "one of"),
+    (["trainer.n_gpus_per_node=3"], f"{ACTOR}.ppo_mini_batch_size", "128 responses.* 3 data-parallel", "multiple"),
+    (
+        [f"{ACTOR}.use_dynamic_bsz=False", f"{ACTOR}.ppo_micro_batch_size_per_gpu=3"],
+        f"{ACTOR}.ppo_micro_batch_size_per_gpu",
+        "is 3",
+        "use_dynamic_bsz=True",
+    ),
+    (["data.max_prompt_length=0"], "data.max_prompt_length", "is 0", "at least 1"),
+    (["data.max_response_length=97"], f"{ROLLOUT}.max_model_len", "is 128, less than .* 129", "at least 129"),
+    ([f"{ACTOR}.ppo_max_token_len_per_gpu=100"], f"{ACTOR}.ppo_max_token_len_per_gpu", "less than .* 128", "128"),
+    ([f"{OVERLONG}.len=97"], f"{OVERLONG}.len", "between 1 and .*=96", "enable=False"),
+    ([f"{OVERLONG}.len=0"], f"{OVERLONG}.len", "is 0", "change it"),
+    (["reward.reward_manager.name=naive"], "reward.reward_manager.name", "no overlong", "use dapo"),
+    (["reward_model.reward_manager=dapo"], "reward_model.reward_manager", "ignores", "reward.reward_manager.name"),
+    (["custom_reward_function.path=a.py"], "custom_reward_function.path", "ignores", "reward.custom_reward_function"),
+    (["+reward_model.overlong_buffer.len=9"], "reward_model.overlong_buffer", "ignores", "overlong_buffer_cfg"),
+]
+
+
+def the_problem(problems, field):
+    (found,) = [problem for problem in problems if problem.field == field]
+    return found
+
+
+@pytest.mark.parametrize(
+    "broken, field, message, remedy", CONFIGURATION, ids=[" ".join(broken) for broken, *_ in CONFIGURATION]
+)
+def test_broken_configuration(sound, broken, field, message, remedy):
+    problem = the_problem(config_problems(compose([*sound, *broken])), field)
+    assert re.search(message, problem.message), problem
+    assert remedy in problem.remedy
+    # As it is printed: the field first, the remedy marked.
+    assert str(problem).startswith(f"{field}: ") and "-> " in str(problem)
+
+
+@pytest.mark.parametrize("key", LEGACY_KEYS)
+def test_every_reward_setting_that_verl_ignores(sound, key):
+    config = compose(sound)
+    name = f"{key}.path" if key in ("reward_model.model", "reward_model.rollout") else key
+    OmegaConf.update(config, name, 3, force_add=True)
+    assert LEGACY_KEYS[key] in the_problem(config_problems(config), key).remedy
+
+
+@pytest.mark.parametrize("key", [new for new in LEGACY_KEYS.values()])
+def test_the_setting_that_the_remedy_names_exists(sound, key):
+    assert OmegaConf.select(compose(sound), key, default="nowhere") != "nowhere"
+
+
+def test_plugin_missing(sound, monkeypatch):
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [])
+    problem = the_problem(find_problems(compose(sound)), "environment")
+    assert "verl.plugins" in problem.message and "every node" in problem.remedy
+
+
+def test_versions(sound, monkeypatch):
+    monkeypatch.setattr("recipe.htpo.preflight.environment.VERL", "0.9.1")
+    required = {"cpu": {"verl": "0.9.0", "no-such-distribution": "1.0"}}
+    monkeypatch.setattr("recipe.htpo.preflight.environment.REQUIRED", required)
+    problems = find_problems(compose(sound))
+    assert [problem.message for problem in problems] == [
+        "verl is 0.9.1, this recipe needs 0.9.0",
+        "no-such-distribution is not installed, this recipe needs 1.0",
+    ]
+    assert all("setup_env.sh" in problem.remedy for problem in problems)
+    assert find_problems(compose([*sound, "htpo.check_versions=False"])) == []
+
+
+def test_model_directory(sound, inputs, tmp_path):
+    path = "actor_rollout_ref.model.path"
+    missing = find_problems(compose([*sound, f"{path}=/no/such/model"]))
+    assert "no such directory" in the_problem(missing, path).message
+    (tmp_path / "empty").mkdir()
+    empty = the_problem(find_problems(compose([*sound, f"{path}={tmp_path}/empty"])), path)
+    assert "cannot be loaded" in empty.message and "config.json and a tokenizer" in empty.remedy
+
+
+def test_chat_template(sound, tmp_path):
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = None
+    tokenizer.save_pretrained(tmp_path / "model")
+    make_model(tokenizer, seed=0).config.save_pretrained(tmp_path / "model")
+    # Prompts are measured with the template too, so only the model's problems are looked at here.
+    overrides = [*sound, f"actor_rollout_ref.model.path={tmp_path}/model", "data.filter_overlong_prompts=True"]
+    problem = the_problem(find_problems(compose(overrides)), "actor_rollout_ref.model.path")
+    assert "no chat template" in problem.message and "custom_chat_template" in problem.remedy
+
+
+def test_model_positions(sound):
+    longer = [*sound, "data.max_response_length=600", f"{ROLLOUT}.max_model_len=1000"]
+    problem = the_problem(find_problems(compose(longer)), "data.max_response_length")
+    assert "632 tokens, the model has 512 positions" in problem.message
+
+
+@pytest.mark.parametrize("field", ["data.train_files", "data.val_files"])
+def test_data_files(sound, inputs, tmp_path, field):
+    missing = the_problem(find_problems(compose([*sound, f"{field}=/no/such.parquet"])), field)
+    assert "/no/such.parquet" in missing.message and missing.remedy
+    (tmp_path / "broken.parquet").write_text("not parquet")
+    broken = the_problem(find_problems(compose([*sound, f"{field}={tmp_path}/broken.parquet"])), field)
+    assert "broken.parquet" in broken.message and broken.remedy
+    table = pq.read_table(inputs / "train.parquet")
+    pq.write_table(table.drop_columns(["reward_model"]), tmp_path / "column.parquet")
+    column = the_problem(find_problems(compose([*sound, f"{field}={tmp_path}/column.parquet"])), field)
+    assert "reward_model" in column.message
+    # In a list as well.
+    both = f"{field}=[{inputs}/train.parquet,{tmp_path}/column.parquet]"
+    assert the_problem(find_problems(compose([*sound, both])), field).message == column.message
+
+
+def test_overlong_prompts(sound):
+    short = [*sound, "data.max_prompt_length=3"]
+    problem = the_problem(find_problems(compose(short)), "data.train_files")
+    assert "3" in problem.message and problem.remedy
+    # verl drops them itself where it is told to.
+    assert find_problems(compose([*short, "data.filter_overlong_prompts=True"])) == []
+
+
+def test_too_few_prompts(sound):
+    problem = the_problem(find_problems(compose([*sound, "data.train_batch_size=64"])), "data.train_batch_size")
+    assert "has 48 prompts" in problem.message and "build more data" in problem.remedy
+
+
+def test_output_directory(sound, tmp_path):
+    run = [*sound, f"htpo.output_dir={tmp_path}/run"]
+    write_config(tmp_path / "run", compose(run))
+    assert find_problems(compose([*run, "trainer.total_training_steps=99"])) == []
+    problem = the_problem(find_problems(compose([*run, "data.seed=1"])), "htpo.output_dir")
+    assert "data.seed: 42 -> 1" in problem.message and "choose another htpo.output_dir" in problem.remedy
+    many = the_problem(find_problems(compose([*run, "objective=entropy_80_20", "data.seed=1"])), "htpo.output_dir")
+    assert "more)" in many.message
+    # Only compared when all else is well: a typing error would appear twice.
+    assert not [p for p in find_problems(compose([*run, "data.seed=1", f"{ROLLOUT}.n=1"])) if p.field == problem.field]
+
+
+def test_output_directory_cannot_be_written(sound, tmp_path):
+    (tmp_path / "file").write_text("")
+    problem = the_problem(find_problems(compose([*sound, f"htpo.output_dir={tmp_path}/file/run"])), "htpo.output_dir")
+    assert "cannot be written" in problem.message
+
+
+def test_all_problems_are_found_at_once(sound):
+    problems = find_problems(compose([*sound, f"{ROLLOUT}.n=1", "trainer.use_v1=False", "data.val_files=/no"]))
+    assert [problem.field for problem in problems] == ["trainer.use_v1", f"{ROLLOUT}.n", "data.val_files"]
+
+
+@pytest.mark.parametrize(
+    "override, words",
+    [
+        ("objective=htpo2", ["htpo2", "htpo_paper_literal", "entropy_80_20", "dapo"]),
+        ("platform=tpu", ["tpu", "accelerator", "cpu"]),
+        ("data.train_batch_sise=8", ["train_batch_sise"]),
+        ("objective.dificulty_threshold=0.5", ["dificulty_threshold"]),
+    ],
+)
+def test_unknown_names_are_hydras_errors(override, words):
+    with pytest.raises(ConfigCompositionException) as error:
+        compose([override])
+    text = f"{error.value} {error.value.__cause__}"
+    assert not [word for word in words if word not in text]
+
+
+def test_the_command(sound, tmp_path):
+    """Exit code 0 from any directory, or 2 and every problem; one process each."""
+
+    def run(*overrides):
+        command = [sys.executable, "-m", "recipe.htpo.preflight", *sound, *overrides]
+        return subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True)
+
+    passed = run()
+    assert passed.returncode == 0 and "preflight passed" in passed.stdout, passed.stderr
+    refused = run(f"{ROLLOUT}.n=1", "trainer.use_v1=False", "data.val_files=/no/such.parquet")
+    assert refused.returncode == EXIT_CODE == 2
+    assert "3 problems; nothing was started" in refused.stderr
+    for number, field in enumerate(["trainer.use_v1", f"{ROLLOUT}.n", "data.val_files"], start=1):
+        assert f"{number}. {field}: " in refused.stderr
+    # Nothing is left in the directory.
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,161 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The supervisor with real processes: exit codes pass through, and nothing stays behind."""
+
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from multiprocessing import shared_memory
+from pathlib import Path
+
+import psutil
+import pytest
+
+from recipe.htpo.run.supervise import STATS_FILE
+
+# A daemon as Ray's: a session of its own, and its parent is gone.
+DETACH = """
+import os, sys, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        open(sys.argv[1] + "/daemon", "w").write(str(os.getpid()))
+        time.sleep(600)
+    os._exit(0)
+os.wait()
+"""
+
+CHILD = "import subprocess\nsubprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+
+LEAK = """
+from multiprocessing import resource_tracker, shared_memory
+leaked = shared_memory.SharedMemory(name=sys.argv[2], create=True, size=4096)
+resource_tracker.unregister(leaked._name, "shared_memory")
+leaked.buf[:4] = b"used"
+"""
+
+READY = "open(sys.argv[1] + '/ready', 'w').close()\ntime.sleep(600)\n"
+
+
+def start(output_dir, code, *arguments):
+    command = [sys.executable, "-m", "recipe.htpo.run.supervise", "--output-dir", str(output_dir), "--"]
+    return subprocess.Popen(
+        [*command, sys.executable, "-c", code, str(output_dir), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process):
+    """Exit code, stdout and stderr."""
+    output, errors = process.communicate(timeout=180)
+    return process.returncode, output, errors
+
+
+def wait_for(path):
+    deadline = time.monotonic() + 120
+    while not path.exists() or (path.name == "daemon" and not path.read_text()):
+        assert time.monotonic() < deadline, f"{path} was not written"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def foreign():
+    """A shared-memory file of somebody else."""
+    segment = shared_memory.SharedMemory(name=f"psm_foreign_{uuid.uuid4().hex[:8]}", create=True, size=4096)
+    yield Path("/dev/shm") / segment.name
+    segment.close()
+    segment.unlink()
+
+
+def test_success(tmp_path):
+    code, output, errors = finish(start(tmp_path / "run", "print('hello from the run')"))
+    assert (code, errors) == (0, "")
+    assert "hello from the run" in (tmp_path / "run" / "log.txt").read_text()
+    assert "hello" not in output and "log.txt" in output
+    assert (tmp_path / "run" / STATS_FILE).exists()
+
+
+def test_failure_passes_the_code_on_and_shows_the_end_of_the_log(tmp_path):
+    (tmp_path / "log.txt").write_text("from an earlier start\n")
+    noise = "print('HTPO watchdog: no progress')\nfor i in range(100): print('line', i)\nraise SystemExit(7)"
+    code, _, errors = finish(start(tmp_path, noise))
+    assert code == 7
+    assert "the run failed (exit code 7)" in errors
+    assert "line 99" in errors and "line 50\n" not in errors
+    # The reason, even where other processes wrote more after it; nothing of an earlier start.
+    assert "HTPO watchdog: no progress" in errors and "earlier" not in errors
+    assert (tmp_path / "log.txt").read_text().startswith("from an earlier start\n")
+
+
+def test_a_command_killed_by_a_signal_fails(tmp_path):
+    code, _, errors = finish(start(tmp_path, "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"))
+    assert code not in (0, None) and "the run failed" in errors
+
+
+def test_no_command(tmp_path):
+    command = [sys.executable, "-m", "recipe.htpo.run.supervise", "--output-dir", str(tmp_path), "--"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 2 and "no command given after --" in result.stderr
+
+
+def test_what_a_finished_command_leaves_behind_is_ended(tmp_path):
+    code, _, errors = finish(start(tmp_path, DETACH))
+    assert (code, errors) == (0, "")
+    wait_for(tmp_path / "daemon")
+    assert not psutil.pid_exists(int((tmp_path / "daemon").read_text()))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_everything(tmp_path, foreign, number):
+    name = f"psm_leaked_{uuid.uuid4().hex[:8]}"
+    process = start(tmp_path, DETACH + CHILD + LEAK + READY, name)
+    wait_for(tmp_path / "ready")
+    wait_for(tmp_path / "daemon")
+    descendants = psutil.Process(process.pid).children(recursive=True)
+    daemon = int((tmp_path / "daemon").read_text())
+    # The command, its child and the orphaned daemon.
+    assert len(descendants) >= 3 and daemon in {child.pid for child in descendants}
+    assert (Path("/dev/shm") / name).exists()
+    process.send_signal(number)
+    code, output, _ = finish(process)
+    assert code == 128 + number
+    assert "the same command resumes from the last checkpoint" in output
+    assert not [child for child in descendants if child.is_running()]
+    assert not (Path("/dev/shm") / name).exists()
+    assert foreign.exists()
+
+
+def test_shared_memory_of_a_foreign_process_that_the_run_mapped_too_stays(tmp_path, foreign):
+    attach = (
+        "import sys, time\nfrom multiprocessing import resource_tracker, shared_memory\n"
+        "segment = shared_memory.SharedMemory(name=sys.argv[2])\n"
+        "resource_tracker.unregister(segment._name, 'shared_memory')\n"
+    )
+    process = start(tmp_path, attach + READY, foreign.name)
+    wait_for(tmp_path / "ready")
+    process.terminate()
+    assert finish(process)[0] == 128 + signal.SIGTERM
+    assert foreign.exists()
+
+
+def test_progress_shows_every_new_step_once(tmp_path):
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics" / "0000.jsonl").write_text('{"step": 1, "data": {"x": 1}}\n')
+    write = (
+        "import json, sys, time\n"
+        "with open(sys.argv[1] + '/metrics/0001.jsonl', 'w') as stream:\n"
+        "    for step in (2, 3):\n"
+        "        data = {'htpo/pass_rate': 0.5, 'htpo/hard_prompt_frac': 0.25, 'actor/entropy': 1.0,\n"
+        "                'timing_s/step': 2.0, 'val-core/arithmetic/acc/mean@4': 0.125}\n"
+        "        print(json.dumps({'step': step, 'data': data}), file=stream, flush=True)\n"
+        "        time.sleep(1.0)\n"
+    )
+    code, output, _ = finish(start(tmp_path, write))
+    assert code == 0
+    steps = [line for line in output.splitlines() if " step " in line]
+    assert len(steps) == 2 and "step    2" in steps[0] and "step    3" in steps[1]
+    assert "pass rate 0.500" in steps[0] and "held-out arithmetic accuracy 0.125" in steps[0]
