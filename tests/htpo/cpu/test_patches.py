@@ -1,0 +1,197 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Each patch is needed (the original still does the harmful thing), works, and stands where its docstring says."""
+
+import importlib.util
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recipe.htpo.cpu import distribution, patches
+
+PATCHES = [patches.gloo_process_group, patches.unpinned_offload, patches.keep_linear_weight]
+
+# What stands in the line that a docstring names.
+LINES = {
+    "verl/utils/distributed.py:89": 'f"cpu:gloo,{get_device_name()}:{get_nccl_backend()}"',
+    "verl/workers/engine/fsdp/transformer_impl.py:462": "CPUOffloadPolicy(pin_memory=True)",
+    "vllm/model_executor/layers/linear.py:202": "dispatch_cpu_unquantized_gemm(layer, remove_weight=True)",
+}
+
+
+@pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.__name__)
+def test_docstrings_name_the_right_lines(patch):
+    (place,) = re.findall(r"\S+\.py:\d+", inspect.getdoc(patch))
+    file, _, number = place.partition(":")
+    spec = importlib.util.find_spec(file.partition("/")[0])
+    line = (Path(spec.origin).parents[1] / file).read_text().splitlines()[int(number) - 1]
+    assert LINES[place] in line
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["third_party/vllm/__init__.py", "workers/rollout/vllm_rollout/__init__.py", "utils/vllm/vllm_quant_utils.py"],
+)
+def test_verl_asks_for_the_distribution_where_we_say(file):
+    text = (Path(importlib.util.find_spec("verl").origin).parent / file).read_text()
+    assert "importlib.metadata" in text and '"vllm"' in text
+    # The docstring breaks lines inside paths.
+    assert file in re.sub(r"\s+", "", inspect.getdoc(distribution))
+
+
+def test_every_patch_is_tested_here():
+    public = [
+        value
+        for name, value in vars(patches).items()
+        if inspect.isfunction(value) and value.__module__ == patches.__name__ and not name.startswith(("_", "install_"))
+    ]
+    assert public == PATCHES
+
+
+def run(code, **environment):
+    """What `code` leaves in `report`, in a new process on the CPU platform."""
+    result = subprocess.run(
+        [sys.executable, "-c", code + "\nimport json; print('REPORT' + json.dumps(report))"],
+        env=os.environ | {"VERL_PLATFORM": "cpu"} | environment,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.rpartition("REPORT")[2])
+
+
+@pytest.fixture(scope="module")
+def verl_report(tmp_path_factory):
+    """verl's modules with the plugin's patches, and the originals taken out of them."""
+    store = tmp_path_factory.mktemp("store") / "rendezvous"
+    return run(
+        """
+import torch, torch.distributed
+import verl
+import verl.utils.distributed as distributed
+import verl.workers.engine.fsdp.transformer_impl as engine
+
+report = {}
+initialize = distributed.initialize_global_process_group_ray
+try:
+    initialize.__wrapped__()
+    report["original_group"] = "works"
+except Exception as error:
+    report["original_group"] = f"{type(error).__name__}: {error}"
+initialize(timeout_second=60)
+report["backend"] = torch.distributed.get_backend()
+total = torch.full((3,), 2.0)
+torch.distributed.all_reduce(total)
+report["sum"] = total.tolist()
+torch.distributed.destroy_process_group()
+# A backend that the caller names is his.
+initialize(backend="cpu:gloo")
+report["named"] = str(torch.distributed.get_backend_config())
+report["policy"] = [engine.CPUOffloadPolicy().pin_memory, engine.CPUOffloadPolicy(pin_memory=True).pin_memory]
+report["policy_type"] = type(engine.CPUOffloadPolicy()).__name__
+
+from torch.distributed.fsdp import CPUOffloadPolicy, fully_shard
+from torch.distributed.device_mesh import init_device_mesh
+
+mesh = init_device_mesh("cpu", (1,))
+for name, policy in (("original", CPUOffloadPolicy(pin_memory=True)), ("patched", engine.CPUOffloadPolicy())):
+    try:
+        model = fully_shard(torch.nn.Linear(4, 4), mesh=mesh, offload_policy=policy)
+        report[name] = list(model(torch.ones(2, 4)).shape)
+    except Exception as error:
+        report[name] = f"{type(error).__name__}: {error}"
+""",
+        DIST_INIT_METHOD=f"file://{store}",
+        RANK="0",
+        WORLD_SIZE="1",
+    )
+
+
+def test_process_group_original_is_refused(verl_report):
+    assert "cpu:gloo,cpu:gloo" in verl_report["original_group"] or "Duplicate" in verl_report["original_group"]
+
+
+def test_process_group_works_over_gloo(verl_report):
+    assert verl_report["backend"] == "gloo" and verl_report["sum"] == [2.0] * 3
+    assert "cuda" not in verl_report["named"]
+
+
+def test_pinned_offload_original_needs_an_accelerator(verl_report):
+    assert isinstance(verl_report["original"], str), "FSDP2 now pins memory on a CPU: the patch is no longer needed"
+
+
+def test_offload_without_pinning_works(verl_report):
+    assert verl_report["policy"] == [False, False] and verl_report["policy_type"] == "CPUOffloadPolicy"
+    assert verl_report["patched"] == [2, 4]
+
+
+@pytest.fixture(scope="module")
+def vllm_report(tmp_path_factory):
+    """A linear layer of vLLM with its own method and with the patched one: loaded, used, loaded again."""
+    return run(
+        """
+import torch
+import vllm.model_executor.layers.linear as linear
+from vllm.config import VllmConfig, set_current_vllm_config
+from vllm.distributed import init_distributed_environment, initialize_model_parallel
+from recipe.htpo.cpu.patches import keep_linear_weight
+
+report = {}
+# Kept, or its end would end the context.
+context = set_current_vllm_config(VllmConfig())
+context.__enter__()
+init_distributed_environment(1, 0, "file://%s", 0, "gloo")
+initialize_model_parallel(1)
+method = linear.UnquantizedLinearMethod()
+x, first, second = torch.randn(3, 64), torch.randn(32, 64), torch.randn(32, 64)
+
+def layer_with(weight):
+    layer = torch.nn.Module()
+    method.create_weights(layer, 64, [32], 64, 32, torch.float32, weight_loader=None)
+    layer.weight.data.copy_(weight)
+    return layer
+
+def error(layer, weight):
+    return (method.apply(layer, x) - x @ weight.T).abs().max().item()
+
+layer = layer_with(first)
+method.process_weights_after_loading(layer)
+report["original"] = {"error": error(layer, first), "elements": layer.weight.numel()}
+keep_linear_weight(linear)
+layer = layer_with(first)
+method.process_weights_after_loading(layer)
+report["patched"] = {"error": error(layer, first), "elements": layer.weight.numel()}
+layer.weight.data.copy_(second)
+method.process_weights_after_loading(layer)
+report["synchronised"] = {"error": error(layer, second)}
+"""
+        % (tmp_path_factory.mktemp("vllm") / "rendezvous")
+    )
+
+
+def test_linear_weight_original_is_removed(vllm_report):
+    assert vllm_report["original"]["elements"] == 0 and vllm_report["original"]["error"] < 1e-4
+
+
+def test_linear_weight_is_kept_and_can_be_loaded_again(vllm_report):
+    assert vllm_report["patched"]["elements"] == 32 * 64 and vllm_report["patched"]["error"] < 1e-4
+    assert vllm_report["synchronised"]["error"] < 1e-4
+
+
+def test_vllm_plugin_acts_only_on_the_cpu_platform(monkeypatch):
+    from recipe.htpo.cpu import vllm_plugin
+
+    installed = []
+    monkeypatch.setattr(patches, "install_vllm_patches", lambda: installed.append(True))
+    for value, expected in ((None, 0), ("nvidia", 0), ("cpu", 1), (" CPU ", 2)):
+        monkeypatch.delenv("VERL_PLATFORM", raising=False)
+        if value is not None:
+            monkeypatch.setenv("VERL_PLATFORM", value)
+        vllm_plugin.register()
+        assert len(installed) == expected
