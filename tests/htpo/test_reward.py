@@ -109,6 +109,13 @@ def test_lists_of_answers_may_come_from_parquet():
     assert score(r"\boxed{1}", truth)["acc"] == 0.0
 
 
+@pytest.mark.parametrize(
+    "answer, pred", [("034", "34"), ("34.0", "34"), ("1,234", "1234"), (r"\frac{2}{4}", "1/2"), ("x", "x")]
+)
+def test_pred_groups_equal_numbers_for_majority_votes(answer, pred):
+    assert score(f"\\boxed{{{answer}}}")["pred"] == pred
+
+
 def test_pred_is_bounded():
     assert len(score(r"\boxed{" + "1" * 1000 + "}", max_pred_chars=20)["pred"]) == 20
 

@@ -35,7 +35,13 @@ def verify(response: str, ground_truth: GroundTruth, config: VerifierConfig = DE
         return Verdict(False, found.problem, "")
     pred = normalize(found.text)
     reason = compare_answers(pred, read_ground_truth(ground_truth), config)
-    return Verdict(reason == "equal", reason, pred)
+    return Verdict(reason == "equal", reason, _spell(pred, config))
+
+
+def _spell(pred: str, config: VerifierConfig) -> str:
+    """A plain number in its shortest form, so that majority votes count ``34``, ``034`` and ``34.0`` together."""
+    value = parse_literal(pred, config) if len(pred) < 100 else None
+    return pred if value is None else str(value)
 
 
 def join_ground_truth(ground_truth: str | Sequence[str]) -> str:

@@ -41,7 +41,7 @@ Number = Fraction | Decimal | Complex
 class Arithmetic:
     """Operations that count their work and remember the largest term (``scale``), for one evaluation."""
 
-    MOST_WORK = 25_000.0
+    MOST_WORK = 16_000.0
     """Work of one verdict, about one microsecond each."""
 
     def __init__(self, config: VerifierConfig) -> None:

@@ -32,7 +32,7 @@ REASONS: tuple[Reason, ...] = get_args(Reason)
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``correct`` if and only if ``reason`` is ``equal``; ``pred`` is the extracted answer in a common spelling."""
+    """``correct`` if and only if ``reason`` is ``equal``; ``pred`` is the extracted answer in the common spelling."""
 
     correct: bool
     reason: Reason
