@@ -20,10 +20,10 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from data_prep.digests import DIGEST_BYTES, DigestMap, digest
-from data_prep.readers import Record, open_parquet, parquet_batches, read_records
+from data_prep.readers import BATCH_ROWS, Record, open_parquet, parquet_batches, read_records
 
-PARQUET_BATCH = 131_072
-BATCH_BYTES = 1 << 28
+PARQUET_BATCH = 262_144
+BATCH_BYTES = 1 << 26
 _PANDAS_INDEX = "__index_level_"
 
 
@@ -34,7 +34,9 @@ def unique_records(path: Path, counts: dict[str, int]) -> Iterator[Record]:
     """
     if path.suffix == ".parquet":
         for first_row, rows, batch in unique_batches(path, counts):
-            yield from zip((first_row + rows).tolist(), batch.to_pylist(), strict=True)
+            for start in range(0, len(rows), BATCH_ROWS):
+                chosen = rows[start : start + BATCH_ROWS]
+                yield from zip((first_row + chosen).tolist(), batch.take(pa.array(chosen)).to_pylist(), strict=True)
     else:
         yield from unique_of(read_records(path), counts)
 
@@ -53,7 +55,7 @@ def unique_of(records: Iterator[Record], counts: dict[str, int]) -> Iterator[Rec
 
 
 def unique_batches(path: Path, counts: dict[str, int]) -> Iterator[tuple[int, np.ndarray, pa.RecordBatch]]:
-    """``(row number of the batch, positions in the batch, the rows at these positions)``, new rows only."""
+    """``(row number of the batch's first row, positions of its new rows, the batch)``."""
     file = open_parquet(path)
     columns = [name for name in file.schema_arrow.names if not name.startswith(_PANDAS_INDEX)]
     total = file.metadata.num_rows
@@ -64,7 +66,7 @@ def unique_batches(path: Path, counts: dict[str, int]) -> Iterator[tuple[int, np
             counts["read"] += len(batch)
             counts["duplicate_rows"] += len(batch) - len(rows)
             if len(rows):
-                yield first_row, rows, batch.take(pa.array(rows))
+                yield first_row, rows, batch
             first_row += len(batch)
             progress.update(len(batch))
 
@@ -92,13 +94,15 @@ def _new_rows(batch: pa.RecordBatch, seen: DigestMap) -> np.ndarray:
     for positions in _by_list_lengths(batch):
         part = batch if len(positions) == len(batch) else batch.take(pa.array(positions))
         leaves = [leaf for column in part.columns for leaf in _column_leaves(column)]
-        candidates = _distinct(leaves, len(part))
-        texts = _row_texts([leaf.take(pa.array(candidates)) for leaf in leaves])
-        for position, text in zip(positions[candidates].tolist(), texts, strict=True):
-            key = hashlib.blake2b(text, digest_size=DIGEST_BYTES).digest()
-            if seen.get(key) is None:
-                seen.set(key, position)
-                new.append(position)
+        distinct = _distinct(leaves, len(part))
+        for start in range(0, len(distinct), BATCH_ROWS):
+            candidates = distinct[start : start + BATCH_ROWS]
+            texts = _row_texts([leaf.take(pa.array(candidates)) for leaf in leaves])
+            for position, text in zip(positions[candidates].tolist(), texts, strict=True):
+                key = hashlib.blake2b(text, digest_size=DIGEST_BYTES).digest()
+                if seen.get(key) is None:
+                    seen.set(key, position)
+                    new.append(position)
     return np.array(sorted(new), dtype=np.int64)
 
 
