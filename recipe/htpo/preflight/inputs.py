@@ -16,11 +16,11 @@ MODEL = "actor_rollout_ref.model.path"
 def check_model_and_data(config: DictConfig) -> Iterator[Problem]:
     """Model directory, tokenizer with chat template, parquet files; prompt lengths are counted with that tokenizer."""
     tokenizer = None
-    if not OmegaConf.is_missing(config.actor_rollout_ref.model, "path"):
+    if OmegaConf.select(config, MODEL) is not None:
         problems, tokenizer = _model(config)
         yield from problems
     for field in ("train_files", "val_files"):
-        if not OmegaConf.is_missing(config.data, field):
+        if OmegaConf.select(config, f"data.{field}") is not None:
             yield from _data(config, field, tokenizer)
 
 

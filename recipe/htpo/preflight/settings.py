@@ -9,6 +9,9 @@ from omegaconf import DictConfig, OmegaConf
 from recipe.htpo.config import objective_config
 from recipe.htpo.preflight.problem import Problem
 
+# Fields for which verl's default would be somebody else's model or data.
+REQUIRED = ("actor_rollout_ref.model.path", "data.train_files", "data.val_files")
+
 TRAINER_MODES = ("htpo_sync", "htpo_colocate_async")
 
 # Keys that verl 0.9.1 still composes and its V1 entry point never reads (verl/trainer/config/legacy_reward_impl.yaml).
@@ -35,7 +38,8 @@ LEGACY_KEYS = {
 
 def check_missing(config: DictConfig) -> Iterator[Problem]:
     """Every mandatory field has a value."""
-    for field in sorted(OmegaConf.missing_keys(config)):
+    unset = {field for field in REQUIRED if OmegaConf.select(config, field) is None}
+    for field in sorted(unset | OmegaConf.missing_keys(config)):
         if not field.startswith(("critic.", "reward.reward_model.", "distillation.")):
             yield Problem(field, "has no value", f"set {field}=...")
 

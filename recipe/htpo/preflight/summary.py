@@ -39,8 +39,8 @@ def print_summary(config: DictConfig) -> None:
     settings.add_column(no_wrap=True)
     settings.add_column(overflow="fold")
     for field in FIELDS:
-        missing = OmegaConf.is_missing(OmegaConf.select(config, field.rpartition(".")[0]), field.rpartition(".")[2])
-        settings.add_row(field, "(not set)" if missing else str(OmegaConf.select(config, field)))
+        value = OmegaConf.select(config, field)
+        settings.add_row(field, "(not set)" if value is None else str(value))
     updates = config.data.train_batch_size // config.actor_rollout_ref.actor.ppo_mini_batch_size
     only = "" if updates > 1 else " (HTPO then differs from DAPO by detaching only)"
     settings.add_row("updates per step", f"{updates}{only}")
