@@ -13,10 +13,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 
-from recipe.htpo.verifier.config import VerifierConfig
 from recipe.htpo.verifier.errors import OverLimit, Unreadable
 from recipe.htpo.verifier.lexer import Token
-from recipe.htpo.verifier.nodes import CONSTANTS, Based, Name, Node, Num, Op, Quantity, Seq, Words
+from recipe.htpo.verifier.nodes import (
+    CONSTANTS,
+    Based,
+    Name,
+    Node,
+    Num,
+    Op,
+    Quantity,
+    Seq,
+    Words,
+    is_minus_one,
+    is_proper_fraction,
+    is_whole,
+)
+from recipe.htpo.verifier.reader import TokenReader
 from recipe.htpo.verifier.units import parse_unit
 
 _STARTS_FACTOR = frozenset({
@@ -29,60 +42,8 @@ _SEVERAL_ARGUMENTS = frozenset({"gcd", "lcm", "max", "min", "mod"})
 _MOST_POSTFIXES = 8
 
 
-class ExpressionParser:
+class ExpressionParser(TokenReader):
     """Reads scalars; :class:`.parser.AnswerParser` adds the structure around them."""
-
-    def __init__(self, tokens: list[Token], config: VerifierConfig) -> None:
-        self.tokens = list(tokens)
-        self.config = config
-        self.position = 0
-        self.depth = 0
-        self.abs_depth = 0
-        self.in_builder = False
-        self.mods = 0
-
-    def kind(self, ahead: int = 0) -> str:
-        """Kind of the next token, or the empty string at the end."""
-        index = self.position + ahead
-        return self.tokens[index].kind if index < len(self.tokens) else ""
-
-    def text(self) -> str:
-        """Text of the next token."""
-        return self.tokens[self.position].text
-
-    def next(self) -> Token:
-        """Consume a token."""
-        token = self.tokens[self.position]
-        self.position += 1
-        return token
-
-    def accept(self, kind: str) -> bool:
-        """Consume a token of this kind if it is the next one."""
-        if self.kind() == kind:
-            self.position += 1
-            return True
-        return False
-
-    def expect(self, kind: str) -> Token:
-        """Consume a token of this kind or fail."""
-        if self.kind() != kind:
-            raise Unreadable(f"{kind} expected")
-        return self.next()
-
-    def enter(self) -> None:
-        """Count one level of nesting."""
-        self.depth += 1
-        if self.depth > self.config.max_depth:
-            raise OverLimit("depth")
-
-    def leave(self) -> None:
-        """Leave one level of nesting."""
-        self.depth -= 1
-
-    def limit_items(self, count: int) -> None:
-        """Refuse long lists."""
-        if count > self.config.max_items:
-            raise OverLimit("items")
 
     def bracketed(self) -> Node:
         """A bracketed expression of any kind."""
@@ -144,7 +105,7 @@ class ExpressionParser:
             return
         latex_fraction = self.kind() == "frac"
         right = self.factor()
-        if latex_fraction and not under and _is_proper_fraction(right) and _is_whole(left):
+        if latex_fraction and not under and is_proper_fraction(right) and is_whole(left):
             over[-1] = Op("mixed", (left, right))
         else:
             over.append(right)
@@ -156,7 +117,7 @@ class ExpressionParser:
             self.position += 1
             denominator = self.number(self.next().text)
             part = Op("div", (self.number(numerator.text), denominator))
-            if _is_proper_fraction(part) and _is_whole(whole):
+            if is_proper_fraction(part) and is_whole(whole):
                 return Op("mixed", (whole, part))
         raise Unreadable("numbers side by side")
 
@@ -368,7 +329,7 @@ class ExpressionParser:
                 base = self.log_base()
             else:
                 raise Unreadable(f"subscript of {name}")
-        if _is_minus_one(power) and name in ("sin", "cos", "tan"):
+        if is_minus_one(power) and name in ("sin", "cos", "tan"):
             name, power = "a" + name, None
         arguments = self.function_arguments(name)
         if name == "log" and base is not None:
@@ -412,27 +373,6 @@ def _quotient(over: list[Node], under: list[Node]) -> Node:
     if not under:
         return top
     return Op("div", (top, under[0] if len(under) == 1 else Op("mul", tuple(under))))
-
-
-def _is_whole(node: Node) -> bool:
-    return isinstance(node, Num) and node.text.isdecimal()
-
-
-def _is_proper_fraction(node: Node) -> bool:
-    if not (isinstance(node, Op) and node.name == "div"):
-        return False
-    top, bottom = node.args
-    return (
-        isinstance(top, Num)
-        and isinstance(bottom, Num)
-        and _is_whole(top)
-        and _is_whole(bottom)
-        and (top.value < bottom.value)
-    )
-
-
-def _is_minus_one(node: Node | None) -> bool:
-    return isinstance(node, Op) and node.name == "neg" and isinstance(node.args[0], Num) and node.args[0].value == 1
 
 
 _PRIMARIES: dict[str, Callable[[ExpressionParser], Node]] = {

@@ -132,3 +132,27 @@ def walk(node: Node) -> Iterator[Node]:
 def variables(node: Node) -> set[str]:
     """The names in ``node`` that are no constants."""
     return {part.name for part in walk(node) if isinstance(part, Name) and part.name not in CONSTANTS}
+
+
+def is_whole(node: Node) -> bool:
+    """Whether ``node`` is written in digits alone."""
+    return isinstance(node, Num) and node.text.isdecimal()
+
+
+def is_proper_fraction(node: Node) -> bool:
+    """Whether ``node`` is a fraction of whole numbers below one."""
+    if not (isinstance(node, Op) and node.name == "div"):
+        return False
+    top, bottom = node.args
+    return (
+        isinstance(top, Num)
+        and isinstance(bottom, Num)
+        and is_whole(top)
+        and is_whole(bottom)
+        and (top.value < bottom.value)
+    )
+
+
+def is_minus_one(node: Node | None) -> bool:
+    """Whether ``node`` is ``-1``, the mark of an inverse function."""
+    return isinstance(node, Op) and node.name == "neg" and isinstance(node.args[0], Num) and node.args[0].value == 1
