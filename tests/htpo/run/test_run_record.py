@@ -38,8 +38,9 @@ def test_the_same_configuration_continues(config, tmp_path):
 
 def test_a_change_is_named_with_both_values(config, tmp_path):
     record.write_config(tmp_path, config)
-    assert changed(config, tmp_path, actor_rollout_ref__actor__optim__lr=2e-4) == [
-        "actor_rollout_ref.actor.optim.lr: 0.0005 -> 0.0002"
+    lr = config.actor_rollout_ref.actor.optim.lr
+    assert changed(config, tmp_path, actor_rollout_ref__actor__optim__lr=0.5) == [
+        f"actor_rollout_ref.actor.optim.lr: {lr} -> 0.5"
     ]
     assert changed(config, tmp_path, data__train_files=["a"]) == ["data.train_files: ['a', 'b'] -> ['a']"]
     assert changed(config, tmp_path, algorithm__new=1) == ["algorithm.new: (absent) -> 1"]
