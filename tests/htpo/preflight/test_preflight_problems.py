@@ -93,7 +93,12 @@ CONFIGURATION = [
     ([f"{ROLLOUT}.n=1"], f"{ROLLOUT}.n", "no group", "at least 2"),
     ([f"{ACTOR}.ppo_mini_batch_size=12"], f"{ACTOR}.ppo_mini_batch_size", "does not divide", "1, 2, 4, 8, 16, 32"),
     ([f"{ACTOR}.ppo_mini_batch_size=64"], f"{ACTOR}.ppo_mini_batch_size", "train_batch_size=32", "one of"),
-    (["trainer.n_gpus_per_node=3"], f"{ACTOR}.ppo_mini_batch_size", "responses do not divide over 3 data-parallel", "multiple"),
+    (
+        ["trainer.n_gpus_per_node=3"],
+        f"{ACTOR}.ppo_mini_batch_size",
+        "responses do not divide over 3 data-parallel",
+        "multiple",
+    ),
     (
         [f"{ACTOR}.use_dynamic_bsz=False", f"{ACTOR}.ppo_micro_batch_size_per_gpu=3"],
         f"{ACTOR}.ppo_micro_batch_size_per_gpu",
