@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from recipe.htpo.verifier import REASONS, Reason, Verdict, verify
+from recipe.htpo.verifier import Reason, Verdict, verify
 from recipe.htpo.verifier.grade import join_ground_truth
 from recipe.htpo.verifier.reward_config import split_options
 from recipe.htpo.verifier.second_opinion import shared_opinion
@@ -46,10 +46,11 @@ def compute_score(
         **kwargs: Options of ``RewardConfig`` and ``VerifierConfig``; others raise ``ValueError``.
 
     Returns:
-        ``score``, ``acc`` (0.0 or 1.0), ``pred`` and one 0.0/1.0 share per reason (``reason_equal``, ...); with
+        ``score``, ``acc`` (0.0 or 1.0), ``pred`` and ``reason`` (a text: verl bootstraps every number of every
+        validation prompt, which takes seconds per key; the trainer turns reasons into shares); with
         ``math_dapo_metric`` also ``math_dapo_agrees``; with ``second_opinion`` also ``second_opinion_accepts`` and
         ``second_opinion_missing`` (no verdict in time). The keys are the same for every response of a run. A missing
-        ground truth scores as wrong under ``reason_ground_truth``.
+        ground truth scores as wrong with the reason ``ground_truth``.
     """
     reward, verifier = split_options({key: value for key, value in kwargs.items() if key not in ROUTER_KWARGS})
     if isinstance(ground_truth, np.ndarray):  # a parquet list
@@ -69,9 +70,8 @@ def compute_score(
         "score": float(reward.score_correct if verdict.correct else reward.score_wrong),
         "acc": float(verdict.correct),
         "pred": verdict.pred[: reward.max_pred_chars],
+        "reason": verdict.reason,
     }
-    for reason in REASONS:
-        result[f"reason_{reason}"] = float(verdict.reason == reason)
     if reward.math_dapo_metric:
         if reward.grader == "math_dapo":
             other = verify(solution_str, ground_truth, verifier)

@@ -16,9 +16,8 @@ from verl.trainer.ppo.reward import load_reward_manager
 
 import recipe.htpo.reward
 from recipe.htpo.reward import compute_score
-from recipe.htpo.verifier import REASONS
 
-KEYS = {"score", "acc", "pred"} | {f"reason_{reason}" for reason in REASONS}
+KEYS = {"score", "acc", "pred", "reason"}
 
 
 def score(response, ground_truth="34", **kwargs):
@@ -38,15 +37,15 @@ def score(response, ground_truth="34", **kwargs):
 def test_keys_and_reason(response, reason):
     result = score(response)
     assert set(result) == KEYS
-    assert [name for name in REASONS if result[f"reason_{name}"] == 1.0] == [reason]
+    assert result["reason"] == reason
     assert result["acc"] == result["score"] == float(reason == "equal")
-    assert all(isinstance(value, float) for name, value in result.items() if name != "pred")
+    assert all(isinstance(value, float) for name, value in result.items() if name in ("score", "acc"))
 
 
 @pytest.mark.parametrize("ground_truth", [None, "", "  ", [], [""]])
 def test_missing_ground_truth_is_a_reason_in_training(ground_truth):
     result = score(r"\boxed{}", ground_truth)
-    assert result["score"] == 0.0 and result["reason_ground_truth"] == 1.0
+    assert result["score"] == 0.0 and result["reason"] == "ground_truth"
 
 
 def test_score_values():
@@ -70,7 +69,7 @@ def test_math_dapo_protocol_is_verls_own():
     listed = "Answer: $34$ or $35$"
     assert score(listed, grader="math_dapo", score_wrong=-1.0)["score"] == 1.0, "verl accepts a list of guesses"
     assert score(listed)["score"] == 0.0
-    assert score("no answer", grader="math_dapo")["reason_extraction"] == 1.0
+    assert score("no answer", grader="math_dapo")["reason"] == "extraction"
     both = score(listed, grader="math_dapo", math_dapo_metric=True)
     assert both["math_dapo_agrees"] == 0.0
     assert set(score("x", grader="math_dapo")) == KEYS
@@ -209,7 +208,7 @@ def test_verls_managers_load_and_call_it(tokenizer, path, name, manager):
     extra = [result["reward_extra_info"] for result in results]
     assert all(set(info) == KEYS for info in extra)
     assert [info["acc"] for info in extra] == [1.0, 0.0, 1.0, 0.0]
-    assert extra[3]["reason_extraction"] == 1.0
+    assert extra[3]["reason"] == "extraction"
 
 
 def test_overlong_shaping_adds_to_the_score(tokenizer):
@@ -221,14 +220,12 @@ def test_overlong_shaping_adds_to_the_score(tokenizer):
     assert long["reward_score"] < 1.0 and long["reward_extra_info"]["overlong"]
 
 
-def test_reasons_survive_verls_validation_metrics(tokenizer):
+def test_texts_cost_verls_validation_metrics_nothing(tokenizer):
     results = run_manager(config(PATHS[0]), tokenizer, RESPONSES)
     infos = {key: [result["reward_extra_info"][key] for result in results] for key in results[0]["reward_extra_info"]}
     metrics = process_validation_metrics(["DAPO-17k"] * 4, ["prompt"] * 4, infos)["DAPO-17k"]
     assert metrics["acc"]["mean@4"] == 0.5
-    assert metrics["reason_extraction"]["mean@4"] == 0.25
-    assert metrics["reason_not_equal"]["mean@4"] == 0.25
-    assert "maj@4/mean" in metrics["acc"] and "pred" not in metrics
+    assert "maj@4/mean" in metrics["acc"] and "pred" not in metrics and "reason" not in metrics
 
 
 def test_unknown_reward_kwargs_stop_the_run(tokenizer):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from recipe.htpo.objective import ObjectiveConfig, binarise_acc, difficulty
+from recipe.htpo.verifier import REASONS
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class ResponseFacts:
     """`[B]` bool: the final output of its session, with valid tokens, not padding. Only these enter a pass rate."""
     padding: Tensor
     """`[B]` bool, synthetic rows that verl appends (verl/trainer/ppo/padding_utils.py)."""
+    rewards: tuple[Mapping[str, Any], ...]
+    """What the reward function returned for every row that is not padding."""
 
     @classmethod
     def read(
@@ -55,13 +58,29 @@ class ResponseFacts:
             final_output[session] = max(final_output.get(session, 0), int(output))
         final = torch.tensor([final_output[key.rsplit("_", 1)[0]] == int(key.rsplit("_", 1)[1]) for key in keys])
         is_padding = torch.tensor(padding, dtype=torch.bool)
-        acc = [0.0 if pad else _acc(fields, uid) for fields, uid, pad in zip(extra_fields, uids, padding, strict=True)]
+        rewards = [_reward_info(fields) for fields in extra_fields]
+        acc = [0.0 if pad else _acc(info, uid) for info, uid, pad in zip(rewards, uids, padding, strict=True)]
         return cls(
             prompt_index=prompt_index,
             correct=binarise_acc(acc),
             counted=final & ~is_padding & (valid_tokens.cpu() > 0),
             padding=is_padding,
+            rewards=tuple(info for info, pad in zip(rewards, padding, strict=True) if not pad),
         )
+
+    def reward_metrics(self) -> dict[str, float]:
+        """`reward/reason_<reason>`: share of responses by the verifier's reason; `reward/<key>`: mean of a number."""
+        metrics = {f"reward/reason_{reason}": 0.0 for reason in REASONS}
+        for info in self.rewards:
+            for key, value in info.items():
+                if key == "reason":
+                    name, amount = f"reward/reason_{value}", 1.0
+                elif isinstance(value, int | float):
+                    name, amount = f"reward/{key}", float(value)
+                else:
+                    continue
+                metrics[name] = metrics.get(name, 0.0) + amount / len(self.rewards)
+        return metrics
 
     def difficulty(self, objective: ObjectiveConfig, rollout_n: int) -> tuple[Tensor, dict[str, float]]:
         """`hard` `[B]` bool of every row's prompt, and the prompt metrics of the step."""
@@ -85,9 +104,12 @@ class ResponseFacts:
         }
 
 
-def _acc(extra_fields: Any, uid: str) -> float:
+def _reward_info(extra_fields: Any) -> Mapping[str, Any]:
     fields = getattr(extra_fields, "data", extra_fields)
-    info = fields.get("reward_extra_info", {}) if isinstance(fields, Mapping) else {}
+    return fields.get("reward_extra_info", {}) if isinstance(fields, Mapping) else {}
+
+
+def _acc(info: Mapping[str, Any], uid: str) -> float:
     if "acc" not in info:
         raise KeyError(
             f"the reward of prompt {uid} has no `acc` (it has: {', '.join(sorted(info)) or 'nothing'}); HTPO groups "

@@ -108,6 +108,7 @@ class HTPOTrainerMixin(PPOTrainer):
         )
         hard, prompt_metrics = facts.difficulty(self.objective, self.config.actor_rollout_ref.rollout.n)
         metrics.update(prompt_metrics)
+        metrics.update(facts.reward_metrics())
         fields = TensorDict({HARD_FIELD: hard, CORRECT_FIELD: facts.correct}, batch_size=len(batch))
         return tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=fields)
 

@@ -137,3 +137,19 @@ def test_missing_acc_lists_what_is_there():
 def test_nan_acc_is_an_error():
     with pytest.raises(ValueError, match="acc is NaN in 1 of 2 responses"):
         read(group("a", [1.0, float("nan")]))
+
+
+def test_reasons_become_shares_and_numbers_means():
+    infos = [
+        {"acc": 1.0, "score": 1.0, "pred": "5", "reason": "equal", "math_dapo_agrees": 1.0},
+        {"acc": 0.0, "score": -1.0, "pred": "", "reason": "extraction", "math_dapo_agrees": 0.0},
+    ]
+    fields = [{"reward_extra_info": info} for info in [*infos, infos[0]]]
+    facts = ResponseFacts.read(
+        ["a_0_0", "a_1_0", "p_0_0"], ["a", "a", "p"], fields, torch.tensor([3, 3, 0]), [False, False, True]
+    )
+    metrics = facts.reward_metrics()
+    assert metrics["reward/reason_equal"] == metrics["reward/reason_extraction"] == 0.5
+    assert metrics["reward/reason_over_limit"] == 0.0
+    assert metrics["reward/math_dapo_agrees"] == 0.5 and metrics["reward/score"] == 0.0
+    assert not any("pred" in name for name in metrics)

@@ -47,7 +47,7 @@ def test_reward_reports_or_accepts_a_second_opinion():
     unevaluated = r"\boxed{2 \cdot 3}"
     report, accept = ask(unevaluated, second_opinion="report"), ask(unevaluated, second_opinion="accept")
     assert report["acc"] == 0.0 and report["second_opinion_accepts"] == 1.0
-    assert accept["acc"] == 1.0 and accept["reason_equal"] == 1.0
+    assert accept["acc"] == 1.0 and accept["reason"] == "equal"
     equal = ask(r"\boxed{6}", second_opinion="report")
     assert equal["second_opinion_accepts"] == equal["second_opinion_missing"] == 0.0
     assert set(report) == set(accept) == set(equal)
