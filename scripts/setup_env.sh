@@ -62,7 +62,7 @@ say "making $venv with $("$interpreter" --version) (about 4 GiB, 3 to 5 minutes)
 rm -f "$venv/.htpo-stamp"
 "$interpreter" -m venv "$venv"
 python="$venv/bin/python"
-pip=("$python" -m pip --disable-pip-version-check --quiet)
+pip=("$python" -m pip --disable-pip-version-check -qq)
 "${pip[@]}" install "pip>=25" >&2
 index=()
 [[ -n "${HTPO_TORCH_INDEX:-}" ]] && index=(--extra-index-url "$HTPO_TORCH_INDEX")

@@ -19,6 +19,7 @@ import psutil
 
 from recipe.htpo.run import processes
 from recipe.htpo.run.metrics_log import read_steps, validation_accuracy
+from recipe.htpo.run.record import METRICS_DIR
 
 POLL_S = 0.5
 LOOK_EVERY_S = 5.0
@@ -56,7 +57,7 @@ def supervise(command: list[str], output_dir: Path) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
     log = output_dir / "log.txt"
-    print(f"log: {log}", flush=True)
+    print(f"log: {log}\nstarting the processes; the first step is shown in one to two minutes", flush=True)
     tree = processes.ProcessTree()
     progress = _Progress(output_dir)
     with log.open("ab") as stream:
@@ -110,9 +111,14 @@ class _Progress:
     def __init__(self, output_dir: Path) -> None:
         self._output_dir = output_dir
         self._seen = set(read_steps(output_dir))
+        self._sizes: dict[str, int] = {}
         self._start = time.monotonic()
 
     def update(self) -> None:
+        sizes = {path.name: path.stat().st_size for path in (self._output_dir / METRICS_DIR).glob("*.jsonl")}
+        if sizes == self._sizes:
+            return
+        self._sizes = sizes
         for step, metrics in read_steps(self._output_dir).items():
             if step not in self._seen:
                 self._seen.add(step)

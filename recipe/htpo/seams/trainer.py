@@ -36,6 +36,7 @@ class HTPOTrainerMixin(PPOTrainer):
             config.trainer.v1.trainer_mode = VERL_MODE.get(mode, mode)
         self.objective = objective_config(config)
         self.watchdog = Watchdog(timeout_s=config.htpo.watchdog_timeout_s)
+        self.watchdog.start("the start of the workers and the rollout servers")
         self._refilled_prompts = 0
         super().__init__(config)
         if config.htpo.replay_poll_interval_s is not None:
@@ -45,7 +46,7 @@ class HTPOTrainerMixin(PPOTrainer):
         actor_config = deepcopy(omega_conf_to_dataclass(self.config.actor_rollout_ref.actor))
         self.actor_rollout_wg.set_loss_fn(partial(htpo_loss, actor_config, self.objective))
         print(f"HTPO objective: {self.objective.to_mapping()}", flush=True)
-        self.watchdog.start("the first weight synchronisation")
+        self.watchdog.beat("the first weight synchronisation")
         super().on_init_end()
         self.watchdog.beat("the validation before training")
 
