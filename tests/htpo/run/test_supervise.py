@@ -156,6 +156,6 @@ def test_progress_shows_every_new_step_once(tmp_path):
     )
     code, output, _ = finish(start(tmp_path, write))
     assert code == 0
-    steps = [line for line in output.splitlines() if " step " in line]
+    steps = [line for line in output.splitlines() if line.startswith("[")]
     assert len(steps) == 2 and "step    2" in steps[0] and "step    3" in steps[1]
     assert "pass rate 0.500" in steps[0] and "held-out arithmetic accuracy 0.125" in steps[0]
