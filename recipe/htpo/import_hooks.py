@@ -21,18 +21,23 @@ class _PostImportFinder(importlib.abc.MetaPathFinder):
 
     def __init__(self) -> None:
         self.hooks: dict[str, list[Hook]] = {}
+        self.package_hooks: dict[str, Hook] = {}
+
+    def take_hooks(self, module_name: str) -> list[Hook]:
+        packages = [hook for package, hook in self.package_hooks.items() if _is_in(module_name, package)]
+        return packages + self.hooks.pop(module_name, [])
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if fullname not in self.hooks:
+        if fullname not in self.hooks and not any(_is_in(fullname, package) for package in self.package_hooks):
             return None
         for finder in sys.meta_path:
             if finder is self:
                 continue
             spec = finder.find_spec(fullname, path, target)
             if spec is not None and spec.loader is not None:
-                spec.loader = _PostImportLoader(spec.loader, self.hooks.pop(fullname))
+                spec.loader = _PostImportLoader(spec.loader, self.take_hooks(fullname))
                 return spec
         return None
 
@@ -55,7 +60,20 @@ class _PostImportLoader(importlib.abc.Loader):
             hook(module)
 
 
+def _is_in(module_name: str, package: str) -> bool:
+    return module_name == package or module_name.startswith(package + ".")
+
+
+def _is_imported(module: ModuleType | None) -> bool:
+    return module is not None and not getattr(module.__spec__, "_initializing", False)
+
+
 _finder = _PostImportFinder()
+
+
+def _install_finder() -> None:
+    if _finder not in sys.meta_path:
+        sys.meta_path.insert(0, _finder)
 
 
 def after_import(module_name: str, hook: Hook) -> None:
@@ -66,9 +84,22 @@ def after_import(module_name: str, hook: Hook) -> None:
         hook: called once with the module. An exception in it fails the import, so nothing is half registered.
     """
     module = sys.modules.get(module_name)
-    if module is not None and not getattr(module.__spec__, "_initializing", False):
+    if module is not None and _is_imported(module):
         hook(module)
         return
-    if _finder not in sys.meta_path:
-        sys.meta_path.insert(0, _finder)
+    _install_finder()
     _finder.hooks.setdefault(module_name, []).append(hook)
+
+
+def after_import_of_each(package: str, hook: Hook) -> None:
+    """Call `hook(module)` for `package` and every module in it, once each, when it has been executed.
+
+    Args:
+        package: absolute name of the package.
+        hook: called first, before the hooks of `after_import`; at once for modules that already are imported.
+    """
+    for name, module in list(sys.modules.items()):
+        if _is_in(name, package) and _is_imported(module):
+            hook(module)
+    _install_finder()
+    _finder.package_hooks[package] = hook

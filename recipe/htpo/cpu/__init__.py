@@ -9,8 +9,9 @@ package is imported on an accelerator machine.
 
 def activate() -> None:
     """Register the CPU platform with verl and install the patches it needs."""
-    from recipe.htpo.cpu import distribution, patches, platform
+    from recipe.htpo.cpu import distribution, megatron, patches, platform
 
     platform.register()
     distribution.register()
     patches.install_verl_patches()
+    megatron.install()
