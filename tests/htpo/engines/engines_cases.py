@@ -1,0 +1,75 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""What is run: layouts (an engine over some processes) and cases (a model, a way to batch, an optimiser)."""
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal
+
+MODELS = ("qwen2", "qwen3")
+TEMPERATURE = 0.8
+
+# The gradient is clipped to a norm at which rounding of it stays far below AdamW's epsilon of 1e-8. Where a gradient is
+# zero but for rounding, the first step would otherwise be of any size up to the learning rate.
+ADAM = dict(lr=1e-2, weight_decay=0.1, clip_grad=0.1)
+
+Split = Literal["one", "several", "dynamic"]
+Run = Literal["gradient", "adam", "resume"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One process group: `tp * pp * cp` processes per data-parallel rank, as many ranks as fit."""
+
+    engine: Literal["fsdp2", "megatron"]
+    processes: int
+    tp: int = 1
+    pp: int = 1
+    cp: int = 1
+
+    @property
+    def data_parallel(self) -> int:
+        return self.processes // (self.tp * self.pp * self.cp)
+
+
+LAYOUTS = {
+    "fsdp-1": Layout("fsdp2", 1),
+    "fsdp-dp2": Layout("fsdp2", 2),
+    "megatron-1": Layout("megatron", 1),
+    "megatron-tp2": Layout("megatron", 2, tp=2),
+    "megatron-pp2": Layout("megatron", 2, pp=2),
+    "megatron-cp2": Layout("megatron", 2, cp=2),
+    "megatron-dp2": Layout("megatron", 2),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One fresh engine and what it does.
+
+    `run` says with which optimiser: `gradient` makes one step that changes the weights by the gradient itself,
+    `adam` one step of AdamW, and `resume` three steps of AdamW, of which a second engine repeats the last two from
+    the checkpoint after the first.
+    """
+
+    run: Run
+    model: str
+    packed: bool
+    split: Split = "several"
+    entropy_source: Literal["old", "current"] = "old"
+
+    def __str__(self) -> str:
+        layout = "packed" if self.packed else "padded"
+        return "-".join([self.run, self.model, layout, self.split, self.entropy_source])
+
+
+GRADIENT_CASES = [
+    *(
+        Case("gradient", model, packed, split)
+        for model, packed, split in product(MODELS, (True, False), Split.__args__)
+    ),
+    *(Case("gradient", model, packed, "several", "current") for model, packed in product(MODELS, (True, False))),
+]
+ADAM_CASES = [Case("adam", model, packed) for model, packed in product(MODELS, (True, False))]
+RESUME_CASES = [Case("resume", "qwen2", True), Case("resume", "qwen3", False)]
+CASES = [*GRADIENT_CASES, *ADAM_CASES, *RESUME_CASES]

@@ -1,0 +1,113 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the engines are compared with: Hugging Face in fp32, the objective on the whole batch at once, autograd, AdamW.
+
+Nothing of verl is used here.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from engines_batch import CLIP, OBJECTIVE, Batch, make_batch, padded, with_old_policy
+from engines_cases import ADAM, TEMPERATURE
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from recipe.htpo.objective import TokenGroups, group_sums, load_preset, partition, sums_to_floats, token_loss
+
+Weights = dict[str, Tensor]
+
+
+@dataclass
+class Update:
+    """One evaluation of the loss on the whole batch."""
+
+    loss: float
+    sums: dict[str, float]
+    groups: TokenGroups
+    gradients: Weights
+
+    @cached_property
+    def grad_norm(self) -> float:
+        return torch.cat([gradient.flatten() for gradient in self.gradients.values()]).double().norm().item()
+
+
+class Reference:
+    """The model at `path`, and the batch whose old policy is this model."""
+
+    def __init__(self, path: Path) -> None:
+        self.model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="eager")
+        batch = make_batch()
+        with torch.no_grad():
+            log_probs, entropy = self.forward(batch)
+        self.log_probs = _unpadded(log_probs, batch)
+        self.entropy = _unpadded(entropy, batch)
+        self.batch = with_old_policy(batch, self.log_probs, self.entropy)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Log-probability and entropy of the response tokens, `[B, T]`."""
+        logits = self.model(
+            input_ids=padded(batch["input_ids"]),
+            attention_mask=padded([torch.ones_like(row) for row in batch["input_ids"]]),
+            position_ids=padded(batch["position_ids"]),
+        ).logits
+        distribution = torch.log_softmax(logits / TEMPERATURE, dim=-1)
+        rows = []
+        for row, (prompt, response) in enumerate(zip(batch["prompts"], batch["responses"], strict=True)):
+            # Position p predicts token p + 1.
+            rows.append(distribution[row, len(prompt) - 1 : len(prompt) - 1 + len(response)])
+        distribution = padded(rows)
+        log_probs = distribution.gather(-1, padded(batch["responses"])[..., None])[..., 0]
+        entropy = -(distribution.exp() * distribution).sum(-1)
+        return log_probs, entropy
+
+    def update(self, entropy_source: str) -> Update:
+        """Loss, group sums, groups and gradients of the current weights."""
+        objective = load_preset("htpo", OBJECTIVE | {"entropy_source": entropy_source})
+        mask = padded(self.batch["response_mask"])
+        log_probs, entropy = self.forward(self.batch)
+        split_by = padded(self.batch["entropy"]) if entropy_source == "old" else entropy.detach()
+        groups = partition(
+            split_by, mask, torch.stack(self.batch["htpo_hard"]), torch.stack(self.batch["htpo_correct"]), objective
+        )
+        advantages = padded(self.batch["advantages"])
+        output = token_loss(log_probs, padded(self.batch["old_log_probs"]), advantages, mask, groups, objective, **CLIP)
+        loss = (output.loss * mask).sum() / mask.sum()
+        (token_gradient,) = torch.autograd.grad(output.loss.sum(), log_probs, retain_graph=True)
+        self.model.zero_grad()
+        loss.backward()
+        sums = group_sums(groups, output, advantages, mask, split_by, gradient=token_gradient)
+        gradients = {name: parameter.grad.clone() for name, parameter in self.model.named_parameters()}
+        return Update(loss.item(), sums_to_floats(sums), groups, gradients)
+
+    def adam_step(self, decay_vectors: bool) -> Weights:
+        """Weights after the first step of AdamW from the model's own weights, which are kept.
+
+        Args:
+            decay_vectors: whether weight decay applies to norms and biases too.
+        """
+        before = {name: parameter.detach().clone() for name, parameter in self.model.named_parameters()}
+        self.update("old")
+        parameters = list(self.model.parameters())
+        torch.nn.utils.clip_grad_norm_(parameters, ADAM["clip_grad"])
+        matrices = [parameter for parameter in parameters if parameter.dim() > 1]
+        vectors = [parameter for parameter in parameters if parameter.dim() == 1]
+        decay = ADAM["weight_decay"]
+        torch.optim.AdamW(
+            [
+                {"params": matrices, "weight_decay": decay},
+                {"params": vectors, "weight_decay": decay if decay_vectors else 0.0},
+            ],
+            lr=ADAM["lr"],
+        ).step()
+        after = {name: parameter.detach().clone() for name, parameter in self.model.named_parameters()}
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                parameter.copy_(before[name])
+        return after
+
+
+def _unpadded(values: Tensor, batch: Batch) -> list[Tensor]:
+    return [row[: len(response)] for row, response in zip(values, batch["responses"], strict=True)]
