@@ -8,6 +8,7 @@ import hydra
 from omegaconf import DictConfig
 
 from recipe.htpo import preflight
+from recipe.htpo.preflight.summary import print_summary
 
 
 @hydra.main(config_path="../config", config_name="htpo_trainer", version_base=None)
@@ -17,6 +18,7 @@ def main(config: DictConfig) -> None:
     if problems:
         preflight.print_problems(problems)
         sys.exit(preflight.EXIT_CODE)
+    print_summary(config)
     print("preflight passed")
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The verl-htpo authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a configuration amounts to, for people: `htpo.dry_run=True` prints it."""
+"""What a configuration amounts to, for people: a dry run and `python -m recipe.htpo.preflight` print it."""
 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -8,8 +8,11 @@ from rich.table import Table
 
 from recipe.htpo.config import objective_config
 from recipe.htpo.objective import CELL_NAMES
+from recipe.htpo.preflight.plan.plan import make_plan
+from recipe.htpo.preflight.plan.show import print_plan
 
 FIELDS = (
+    "htpo.layout",
     "actor_rollout_ref.model.path",
     "data.train_files",
     "data.val_files",
@@ -34,7 +37,7 @@ FIELDS = (
 
 
 def print_summary(config: DictConfig) -> None:
-    """The settings that decide a run, and its table of objectives row by row."""
+    """The settings that decide a run, its table of objectives row by row, and the plan; `config` has no problems."""
     settings = Table(title="settings", show_header=False)
     settings.add_column(no_wrap=True)
     settings.add_column(overflow="fold")
@@ -55,3 +58,4 @@ def print_summary(config: DictConfig) -> None:
     console = Console(width=120)
     console.print(settings)
     console.print(rows)
+    print_plan(make_plan(config), console)
