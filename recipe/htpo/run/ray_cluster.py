@@ -1,0 +1,41 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Which Ray cluster a run uses: one of its own on this machine, or one that is there already."""
+
+import os
+
+from omegaconf import DictConfig, open_dict
+
+# They describe a Ray that is to be started; Ray refuses them beside the address of one that runs.
+LOCAL_ONLY = ("num_cpus", "num_gpus", "resources", "labels", "object_store_memory")
+
+
+def choose(config: DictConfig) -> str | None:
+    """Make `ray_kwargs.ray_init` fit the cluster that `ray.init` will find.
+
+    The cluster is that of `ray_kwargs.ray_init.address`, else of the environment's `RAY_ADDRESS`, else (Ray's own
+    rule) one that `ray start` started on this machine. A run on the CPU platform joins only one that it was told of,
+    because its GPUs are logical and an arbitrary cluster has none.
+
+    Returns:
+        The address of the cluster that is there already, or None when a local one will be started.
+
+    Raises:
+        ConnectionError: the address is `auto` and no Ray runs here.
+        ValueError: the address cannot be read.
+    """
+    from ray._private.services import canonicalize_bootstrap_address
+
+    ray_init = config.ray_kwargs.ray_init
+    address = ray_init.get("address")
+    with open_dict(config):
+        if address is None and not os.environ.get("RAY_ADDRESS") and config.trainer.device == "cpu":
+            ray_init.address = address = "local"
+        found = canonicalize_bootstrap_address(address, ray_init.get("_temp_dir"))
+        if found is None:
+            return None
+        unused = [name for name in LOCAL_ONLY if ray_init.pop(name, None) is not None]
+    print(
+        f"using the Ray cluster at {found}" + (f"; not used there: {', '.join(unused)}" if unused else ""), flush=True
+    )
+    return found
