@@ -1,61 +1,132 @@
 #!/usr/bin/env bash
-# HTPO | Qwen3-8B-Base on DAPO-Math-17k | FSDP or Megatron + vLLM, NVIDIA GPUs
+# HTPO | Qwen3 0.6B to 32B and 30B-A3B on DAPO-Math-17k | Megatron or FSDP trains, vLLM serves | NVIDIA GPUs
 #
 #   bash scripts/run_htpo_qwen.sh [--dry-run] [hydra overrides]
 #
-# Run it on the head node of a Ray cluster (RAY_ADDRESS), or on a single node. --dry-run shows what would run.
+# Run it on one node, or on the head node of a Ray cluster (docs/cluster.md). The same command resumes an interrupted
+# run from its last checkpoint. --dry-run checks the settings, prints the plan and starts nothing.
 #
 # Knobs:
+#   BACKEND        trains the model: megatron (default) or fsdp
+#   MODEL          size of the layout: qwen3_8b (default), Qwen3-8B, 8b, 30b-a3b, ...
+#   MODEL_PATH     model directory or Hugging Face name        (default: the layout's)
 #   ALGO           preset of the objective table: htpo (default), dapo, htpo_paper_literal, htpo_released, ...
-#   BACKEND        fsdp (default) or megatron
-#   MODEL_PATH     model directory or Hugging Face name
-#   TRAIN_FILES, VAL_FILES  parquet files made by data_prep
-#   NNODES, GPUS_PER_NODE   size of the cluster
+#   DATA_HOME      directory that `python -m data_prep build --out` wrote                   (default: ~/data)
+#   TRAIN_FILES    parquet files, separated by commas  (default: $DATA_HOME/dapo_math_17k/train.parquet)
+#   VAL_FILES      parquet files, separated by commas  (default: $DATA_HOME/aime_2025/test.parquet)
+#   NNODES         nodes                                       (default: the layout's)
+#   GPUS_PER_NODE  GPUs of a node                              (default: the layout's)
 #   OUTPUT_DIR     directory of the run, on a file system that every node sees
+#                                                              (default: outputs/${MODEL}_${BACKEND}_$ALGO)
+#   PYTHON         Python with verl-htpo installed             (default: the python3 of the active environment)
+#   RAY_ADDRESS    read by Ray: host:port of the cluster       (default: the cluster of this node, or a local one)
 set -euo pipefail
 
 # user-adjustable
+backend="${BACKEND:-megatron}"
+model="${MODEL:-qwen3_8b}"
+model_path="${MODEL_PATH:-}"
 algo="${ALGO:-htpo}"
-backend="${BACKEND:-fsdp}"
-model_path="${MODEL_PATH:-Qwen/Qwen3-8B-Base}"
 data_home="${DATA_HOME:-$HOME/data}"
 train_files="${TRAIN_FILES:-$data_home/dapo_math_17k/train.parquet}"
 val_files="${VAL_FILES:-$data_home/aime_2025/test.parquet}"
-nnodes="${NNODES:-4}"
-gpus_per_node="${GPUS_PER_NODE:-8}"
-output_dir="${OUTPUT_DIR:-outputs/qwen_$algo}"
+nnodes="${NNODES:-}"
+gpus_per_node="${GPUS_PER_NODE:-}"
+python="${PYTHON:-python3}"
 
 # derived defaults
-python="${PYTHON:-python3}"
-case "$backend" in
-  fsdp) engine=dp ;;
-  megatron) engine=megatron ;;
-  *)
-    echo "BACKEND is $backend; use fsdp or megatron" >&2
-    exit 2
-    ;;
-esac
-arguments=()
-for argument in "$@"; do
-  if [[ "$argument" == --dry-run ]]; then
-    arguments+=(htpo.dry_run=True)
+refuse() {
+  printf '%s\n' "$*" >&2
+  exit 2
+}
+# The names of the files that match, without directory and suffix, in one line.
+names_of() {
+  local file names=()
+  for file in "$@"; do
+    file="${file##*/}"
+    names+=("${file%.yaml}")
+  done
+  echo "${names[*]}"
+}
+absolute() {
+  if [[ "$1" == /* || "$1" == *://* ]]; then printf '%s' "$1"; else printf '%s' "$PWD/$1"; fi
+}
+# A value of a Hydra override: quoted where Hydra would read more than a plain word.
+hydra_value() {
+  local value="$1"
+  if [[ "$value" =~ ^[A-Za-z0-9_./:@%+-]+$ ]]; then
+    printf '%s' "$value"
   else
-    arguments+=("$argument")
+    value="${value//\\/\\\\}"
+    printf "'%s'" "${value//\'/\\\'}"
   fi
-done
+}
+# Absolute paths, as a Hydra list when there are several.
+files_value() {
+  local file files=() values=()
+  IFS=, read -r -a files <<<"$1"
+  for file in "${files[@]}"; do values+=("$(hydra_value "$(absolute "$file")")"); done
+  if ((${#values[@]} == 1)); then
+    printf '%s' "${values[0]}"
+  else
+    local IFS=,
+    printf '[%s]' "${values[*]}"
+  fi
+}
+
+# The configuration directory of the installed package; its files are the valid names.
+if ! config="$("$python" - <<'PY'
+import importlib.metadata
+import importlib.util
+import sys
+
+if not any(entry.value == "recipe.htpo.seams.plugin" for entry in importlib.metadata.entry_points(group="verl.plugins")):
+    sys.exit(1)
+print(importlib.util.find_spec("recipe.htpo.config").submodule_search_locations[0])
+PY
+)"; then
+  refuse "verl-htpo is not installed in $(type -P "$python" || echo "$python, which does not exist").
+Activate its environment or set PYTHON; to install it: pip install --no-deps $(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+fi
+
+case "$backend" in
+  megatron) engine=megatron ;;
+  fsdp) engine=dp ;;
+  *) refuse "BACKEND is $backend; valid are: fsdp megatron" ;;
+esac
+size="${model,,}"
+size="${size##*/}"
+size="${size%-base}"
+size="${size//[-.]/_}"
+[[ "$size" == qwen3_* ]] || size="qwen3_$size"
+[[ -f "$config/layout/$backend/$size.yaml" ]] ||
+  refuse "MODEL is $model; valid are: $(names_of "$config/layout/$backend"/qwen3_*.yaml)"
+[[ -f "$config/objective/$algo.yaml" ]] ||
+  refuse "ALGO is $algo; valid are: $(names_of "$config"/objective/*.yaml)"
+output_dir="$(absolute "${OUTPUT_DIR:-outputs/${size}_${backend}_$algo}")"
 
 command=(
   "$python" -m recipe.htpo.main_htpo
   platform=accelerator
   model_engine="$engine"
+  layout="$backend/$size"
   objective="$algo"
-  actor_rollout_ref.model.path="$model_path"
-  data.train_files="$train_files"
-  data.val_files="$val_files"
-  trainer.nnodes="$nnodes"
-  trainer.n_gpus_per_node="$gpus_per_node"
-  htpo.output_dir="$output_dir"
-  "${arguments[@]}"
+  data.train_files="$(files_value "$train_files")"
+  data.val_files="$(files_value "$val_files")"
+  htpo.output_dir="$(hydra_value "$output_dir")"
 )
-printf '+ %s\n' "${command[*]}"
+if [[ -n "$model_path" ]]; then
+  # A Hugging Face name looks like a relative path; a directory of that name comes first.
+  if [[ -d "$model_path" || "$model_path" == .* ]]; then model_path="$(absolute "$model_path")"; fi
+  command+=(actor_rollout_ref.model.path="$(hydra_value "$model_path")")
+fi
+if [[ -n "$nnodes" ]]; then command+=(trainer.nnodes="$nnodes"); fi
+if [[ -n "$gpus_per_node" ]]; then command+=(trainer.n_gpus_per_node="$gpus_per_node"); fi
+for argument in "$@"; do
+  if [[ "$argument" == --dry-run ]]; then argument=htpo.dry_run=True; fi
+  command+=("$argument")
+done
+printf '+'
+printf ' %q' "${command[@]}"
+printf '\n'
 exec "${command[@]}"
