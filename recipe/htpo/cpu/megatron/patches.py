@@ -19,21 +19,25 @@ _torch_on_cpu = TorchOnCpu()
 
 
 def cuda_means_cpu(module: ModuleType) -> None:
-    """megatron-core and mbridge create tensors with `device="cuda"` and on `torch.cuda.current_device()`."""
+    """megatron-core and mbridge create tensors on the CUDA device, in a hundred places.
+
+    For instance megatron/core/pipeline_parallel/schedules.py:596 and mbridge/core/util.py:323.
+    """
     if getattr(module, "torch", None) is torch:
         module.torch = _torch_on_cpu  # type: ignore[attr-defined]
 
 
 def tensors_stay(module: ModuleType) -> None:
-    """megatron/core/models/common/embeddings/rope_utils.py:64, language_module.py:244, mbridge/core/util.py:151.
+    """megatron-core and mbridge call `.cuda()` on tensors and modules, which without an accelerator can only fail.
 
-    They call `.cuda()` on tensors and modules, which without an accelerator can only fail.
+    megatron/core/models/common/embeddings/rope_utils.py:64 (context parallelism), mbridge/core/util.py:151 and
+    megatron/core/models/common/language_module/language_module.py:244 (tied embeddings with a pipeline).
     """
     torch.Tensor.cuda = lambda self, *args, **kwargs: self  # type: ignore[method-assign]
 
 
 def cpu_random_state(module: ModuleType) -> None:
-    """megatron/core/tensor_parallel/random.py:38,67 read and write the generator of a CUDA device."""
+    """megatron/core/tensor_parallel/random.py:55 (and `_set_cuda_rng_state`) uses a CUDA device's generator."""
     module._get_cuda_rng_state = lambda *args, **kwargs: torch.get_rng_state()  # type: ignore[attr-defined]
     module._set_cuda_rng_state = lambda state, *args, **kwargs: torch.set_rng_state(state)  # type: ignore[attr-defined]
     # It warns at each use that the CPU's generator has moved: here that is the one that is meant to.
@@ -41,7 +45,7 @@ def cpu_random_state(module: ModuleType) -> None:
 
 
 def torch_layers(module: ModuleType) -> None:
-    """megatron/core/models/gpt/gpt_layer_specs.py:42-50 knows these two names only with Transformer Engine."""
+    """megatron/core/models/gpt/gpt_layer_specs.py:46 imports these two names only with Transformer Engine."""
     from recipe.htpo.cpu.megatron.layers import CpuSpecProvider, Norm
 
     module.TESpecProvider = CpuSpecProvider  # type: ignore[attr-defined]
@@ -57,7 +61,7 @@ def _cuda_type(dtype: torch.dtype) -> str:
 
 
 def parameters_say_cuda(module: ModuleType) -> None:
-    """megatron/core/optimizer/distrib_optimizer.py:361,420,582 sort parameters by `param.type()`, a CUDA type's name.
+    """megatron/core/optimizer/distrib_optimizer.py:420 (and 361, 582) sorts parameters by the name of a CUDA type.
 
     verl/utils/megatron/optimizer.py builds the optimiser from the model: its parameters then answer as on a GPU.
     """
@@ -88,20 +92,33 @@ def torch_clips(module: ModuleType) -> None:
 
 
 def resumable_optimizer(module: ModuleType) -> None:
-    """megatron/core/optimizer/distrib_optimizer.py, `DistributedOptimizer.load_state_dict`, with torch's AdamW.
+    """megatron/core/optimizer/distrib_optimizer.py, `DistributedOptimizer`, with torch's AdamW.
 
-    It copies into fp32 parameters that require gradients, and gives all parameters one and the same `step` tensor,
-    which AdamW then advances once per parameter: a resumed run would silently take other steps.
+    `state_dict`, which a load into a fresh engine begins with, asserts that AdamW has taken a step. `load_state_dict`
+    copies into fp32 parameters that require gradients, and loses AdamW's `step` among the moments or gives it to all
+    parameters as one tensor, which AdamW then advances once per parameter: a resumed run would silently differ.
     """
-    original = module.DistributedOptimizer.load_state_dict
+    original_state_dict = module.DistributedOptimizer.state_dict
+    original_load = module.DistributedOptimizer.load_state_dict
 
-    @functools.wraps(original)
+    @functools.wraps(original_state_dict)
+    def state_dict(self: Any) -> dict[str, Any]:
+        if not self.optimizer.state:
+            for group in self.optimizer.param_groups:
+                for parameter in group["params"]:
+                    moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
+                    self.optimizer.state[parameter] = {"step": torch.tensor(0.0), **moments}
+        return original_state_dict(self)
+
+    @functools.wraps(original_load)
     def load_state_dict(self: Any, state_dict: dict[str, Any]) -> None:
         with torch.no_grad():
-            original(self, state_dict)
+            original_load(self, state_dict)
+        (step,) = {group["step"] for group in state_dict["optimizer"]["param_groups"]}
         for state in self.optimizer.state.values():
-            state["step"] = state["step"].clone()
+            state["step"] = torch.tensor(float(step))
 
+    module.DistributedOptimizer.state_dict = state_dict
     module.DistributedOptimizer.load_state_dict = load_state_dict
 
 
