@@ -1,6 +1,6 @@
 # Copyright 2026 The verl-htpo authors
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a layout: one process per rank over gloo, all cases in one process group, since imports take most of the time."""
+"""Runs a layout: one process per rank over gloo, all cases in one process group: imports take most of the time."""
 
 import os
 import subprocess
@@ -24,9 +24,11 @@ class CaseResult:
 
     ranks: list[dict[str, Any]]
 
-    def __post_init__(self) -> None:
+    def checked(self) -> "CaseResult":
+        """Itself, once it is known that no rank failed."""
         errors = [rank["error"] for rank in self.ranks if "error" in rank]
         assert not errors, "\n".join(errors)
+        return self
 
     def by_row(self, name: str) -> dict[int, Tensor]:
         """`log_probs`, `entropy` or `groups` of every response; ranks that have the same response must agree on it."""

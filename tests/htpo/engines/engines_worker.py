@@ -84,7 +84,13 @@ def optimizer_config(layout: Layout, case: Case) -> FSDPOptimizerConfig | McoreO
     # The rate has to change from step to step, for a resume to show that it was restored.
     if layout.engine == "fsdp2":
         return FSDPOptimizerConfig(lr_scheduler_type="cosine", override_optimizer_config=override, **settings)
-    return McoreOptimizerConfig(lr_decay_style="cosine", override_optimizer_config=override, **settings)
+    # verl's default, False, starts the schedule anew after every resume.
+    return McoreOptimizerConfig(
+        lr_decay_style="cosine",
+        use_checkpoint_opt_param_scheduler=True,
+        override_optimizer_config=override,
+        **settings,
+    )
 
 
 class Actor:
@@ -121,13 +127,7 @@ class Actor:
     def data(self, **extra_info: Any) -> TensorDict:
         """This data-parallel rank's share, with the trainer's extra information."""
         rows = rows_of(self.batch, self.worker.engine.get_data_parallel_rank(), self.layout.data_parallel)
-        fields = {
-            name: torch.stack(values)
-            if values[0].dim() == 0
-            else torch.nested.as_nested_tensor(values, layout=torch.jagged)
-            for name, values in rows.items()
-        }
-        data = TensorDict(fields, batch_size=len(rows["row"]))
+        data = TensorDict({name: one_tensor(values) for name, values in rows.items()}, batch_size=len(rows["row"]))
         tu.assign_non_tensor(data, temperature=TEMPERATURE, **extra_info)
         return data
 
@@ -163,6 +163,11 @@ class Actor:
         """The weights as the rollout gets them."""
         parameters, _ = self.worker.engine.get_per_tensor_param()
         return {name: tensor.detach().clone() for name, tensor in parameters}
+
+
+def one_tensor(rows: list[Tensor]) -> Tensor:
+    """`[B]` for scalars, jagged otherwise."""
+    return torch.stack(rows) if rows[0].dim() == 0 else torch.nested.as_nested_tensor(rows, layout=torch.jagged)
 
 
 @contextmanager
