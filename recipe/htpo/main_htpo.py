@@ -65,7 +65,7 @@ def train(config: DictConfig) -> None:
 
     from recipe.htpo import preflight
     from recipe.htpo.preflight.nodes import JOIN_TIMEOUT_S, node_problems
-    from recipe.htpo.run import ray_cluster, record
+    from recipe.htpo.run import checkpoints, ray_cluster, record
     from recipe.htpo.run.checked_runner import CheckedRunner
 
     auto_set_device(config)
@@ -80,6 +80,7 @@ def train(config: DictConfig) -> None:
 
     def before_start() -> None:
         problems = node_problems(config, join_timeout_s=0.0 if cluster is None else JOIN_TIMEOUT_S)
+        problems = problems or checkpoints.settle(config)
         if problems:
             preflight.print_problems(problems)
             sys.exit(preflight.EXIT_CODE)

@@ -61,13 +61,6 @@ def run_script(output_dir: Path, cache_dir: Path, *overrides: str) -> Run:
 
 
 @pytest.fixture(scope="module")
-def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project's cache, with the warm model, where there is one; otherwise one of the test's own."""
-    project = ROOT / ".cache"
-    return project if (project / "demo_model").is_dir() else tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
 def output_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("runs") / "run"
 

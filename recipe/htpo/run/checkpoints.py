@@ -1,0 +1,160 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""A run resumes from a whole checkpoint, however it was ended.
+
+verl writes the workers' files, then the state of the data (and of TransferQueue), then the step into
+`latest_checkpointed_iteration.txt` (verl/trainer/ppo/v1/trainer_base.py, _save_checkpoint). None of these writes is
+atomic, and on resume it trusts the last one: a run killed while that file is open does not start again (the file is
+empty), and one whose files were lost with a machine fails in the middle of its start-up.
+"""
+
+import json
+import os
+import pickle
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from recipe.htpo.preflight.problem import Problem
+
+TRACKER = "latest_checkpointed_iteration.txt"
+_STEP_DIRECTORY = re.compile(r"global_step_(\d+)")
+# Of each rank, under FSDP (verl/utils/checkpoint/fsdp_checkpoint_manager.py).
+_FSDP_FILES = {"model": "model", "optimizer": "optim", "extra": "extra_state"}
+# Written last, under Megatron (verl/utils/checkpoint/megatron_checkpoint_manager.py).
+_MEGATRON_MANIFEST = "ckpt_contents.json"
+
+
+def settle(config: DictConfig) -> list[Problem]:
+    """See that the run resumes from a whole checkpoint; where verl would not, name another one to it, with the reason.
+
+    With `trainer.resume_mode=auto` that is the checkpoint that verl's tracker file names or, if that is not whole or
+    the file is damaged or missing, the newest whole one. The tracker file is replaced atomically.
+
+    Returns:
+        A problem when the run was further than any whole checkpoint, or `resume_path` names one that is not whole.
+    """
+    if config.trainer.resume_mode == "resume_path":
+        path = Path(config.trainer.resume_from_path)
+        lacking = next(what_is_lacking(path, config), None)
+        if lacking is None:
+            return []
+        remedy = "name another checkpoint, or use trainer.resume_mode=auto"
+        return [Problem("trainer.resume_from_path", f"{path} is not whole: {lacking}", remedy)]
+    directory = Path(config.trainer.default_local_dir)
+    if config.trainer.resume_mode != "auto" or not directory.is_dir():
+        return []
+    steps = sorted(_steps(directory), reverse=True)
+    tracker = directory / TRACKER
+    named = _read(tracker)
+    order = [named, *(step for step in steps if step != named)] if named in steps else steps
+    for step in order:
+        lacking = next(what_is_lacking(directory / f"global_step_{step}", config), None)
+        if lacking is None:
+            if step != named:
+                print(f"resuming from global_step_{step}: {tracker} names {_name(tracker, named)}", flush=True)
+                _write(tracker, step)
+            return []
+        print(f"not resuming from global_step_{step}: {lacking}", flush=True)
+    if named is None:
+        # Killed in its first save, if it ever came to one: the run begins anew.
+        tracker.unlink(missing_ok=True)
+        return []
+    return [
+        Problem(
+            "trainer.default_local_dir",
+            f"{tracker} names step {named}, and {directory} holds no whole checkpoint",
+            f"restore the files, or begin the run anew: another htpo.output_dir, or remove {directory}",
+        )
+    ]
+
+
+def what_is_lacking(checkpoint: Path, config: DictConfig) -> Iterator[str]:
+    """What a checkpoint (`.../global_step_N`) lacks for a resume of the configured run; nothing when it is whole."""
+    from verl.trainer.ppo.utils import need_critic
+
+    roles = {"actor": config.actor_rollout_ref.actor}
+    if need_critic(config):
+        roles["critic"] = config.critic
+    world_size = int(config.trainer.nnodes) * int(config.trainer.n_gpus_per_node)
+    for role, settings in roles.items():
+        if settings.strategy == "megatron":
+            yield from _megatron_lacks(checkpoint / role)
+        else:
+            for content in settings.checkpoint.load_contents:
+                if content in _FSDP_FILES:
+                    for rank in range(world_size):
+                        name = f"{_FSDP_FILES[content]}_world_size_{world_size}_rank_{rank}.pt"
+                        yield from _torch_file_lacks(checkpoint / role / name)
+    yield from _torch_file_lacks(checkpoint / "data.pt")
+    if config.trainer.v1.trainer_mode not in ("sync", "htpo_sync") and not (checkpoint / "transfer_queue").is_dir():
+        yield f"{checkpoint / 'transfer_queue'} is missing"
+
+
+def _torch_file_lacks(path: Path) -> Iterator[str]:
+    """`torch.save` writes a zip archive; its directory stands at the end."""
+    if not path.is_file():
+        yield f"{path} is missing"
+    elif not zipfile.is_zipfile(path):
+        yield f"{path} is cut short"
+
+
+def _megatron_lacks(role: Path) -> Iterator[str]:
+    manifest = role / _MEGATRON_MANIFEST
+    try:
+        json.loads(manifest.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        yield f"{manifest} is missing or cut short"
+        return
+    for directory in sorted(role.glob("*/dist_ckpt")):
+        yield from _sharded_lacks(directory)
+
+
+def _sharded_lacks(directory: Path) -> Iterator[str]:
+    """A directory of torch's distributed checkpoint: its metadata has place and length of every shard."""
+    from torch.distributed.checkpoint import FileSystemReader
+
+    try:
+        shards = FileSystemReader(directory).read_metadata().storage_data.values()
+    except (OSError, EOFError, pickle.UnpicklingError) as error:
+        yield f"{directory}: its .metadata cannot be read ({error})"
+        return
+    ends: dict[str, int] = {}
+    for shard in shards:
+        ends[shard.relative_path] = max(ends.get(shard.relative_path, 0), shard.offset + shard.length)
+    for name, end in sorted(ends.items()):
+        file = directory / name
+        if not file.is_file():
+            yield f"{file} is missing"
+        elif file.stat().st_size < end:
+            yield f"{file} is cut short"
+
+
+def _steps(directory: Path) -> Iterator[int]:
+    for path in directory.iterdir():
+        match = _STEP_DIRECTORY.fullmatch(path.name)
+        if match and path.is_dir():
+            yield int(match[1])
+
+
+def _read(tracker: Path) -> int | None:
+    """The step in the tracker file; None where there is no file or no number in it."""
+    if not tracker.is_file():
+        return None
+    text = tracker.read_text(encoding="utf-8", errors="replace").strip()
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def _write(tracker: Path, step: int) -> None:
+    temporary = tracker.with_suffix(".tmp")
+    temporary.write_text(str(step), encoding="utf-8")
+    os.replace(temporary, tracker)
+
+
+def _name(tracker: Path, step: int | None) -> str:
+    if step is not None:
+        return f"step {step}"
+    return "no step" if tracker.exists() else "nothing (it is missing)"

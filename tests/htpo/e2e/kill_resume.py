@@ -1,0 +1,257 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Kill a training run again and again, start the same command each time, and look at what came of it.
+
+    python tests/htpo/e2e/kill_resume.py --out DIR --kills 5 --steps 24 \\
+        data.train_files=... data.val_files=... actor_rollout_ref.model.path=...
+
+Kills fall at random moments of a step, of a save and of the start-up. `test_kill_resume.py` runs a short form of it.
+"""
+
+import argparse
+import json
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from training_process import TrainingProcess
+
+from recipe.htpo.config import compose
+from recipe.htpo.run.checkpoints import TRACKER, what_is_lacking
+from recipe.htpo.run.metrics_log import read_steps
+
+START_TIMEOUT_S = 900.0
+# Five batches of eight prompts an epoch: a run of some steps goes through several epochs.
+PROMPTS = 40
+BATCH = 8
+UPDATES_PER_STEP = 2
+
+
+@dataclass
+class Kill:
+    """One kill: its kind, what stood on disk just after it, and what the next start made of that."""
+
+    kind: str
+    recorded: int
+    tracker: str
+    whole: list[int]
+    broken: list[str]
+    resumed_from: int = 0
+
+
+@dataclass
+class Story:
+    """A run with its kills."""
+
+    output_dir: Path
+    inputs: Sequence[str]
+    steps: int
+    kills: list[Kill] = field(default_factory=list)
+    codes: list[int] = field(default_factory=list)
+
+    @property
+    def overrides(self) -> list[str]:
+        """The same for every start."""
+        return [
+            *self.inputs,
+            f"htpo.output_dir={self.output_dir}",
+            f"trainer.total_training_steps={self.steps}",
+            f"trainer.rollout_data_dir={self.output_dir}/rollouts",
+            "trainer.save_freq=2",
+            "trainer.val_before_train=False",
+            f"data.train_max_samples={PROMPTS}",
+            # Every prompt is trained on, in the order of the data.
+            "algorithm.filter_groups.enable=False",
+        ]
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.output_dir / "checkpoints"
+
+    def start(self) -> TrainingProcess:
+        """The same command as every time."""
+        number = len(self.kills)
+        return TrainingProcess(self.output_dir / f"start_{number}.log", self.output_dir.parent, *self.overrides)
+
+    def saved_steps(self) -> list[int]:
+        return sorted(int(path.name.rpartition("_")[2]) for path in self.checkpoints.glob("global_step_*"))
+
+
+def run(story: Story, kinds: Sequence[str], seed: int) -> None:
+    """Start, kill at a moment of each of `kinds` (`start`, `step`, `save`), and let the last start come to its end."""
+    chance = random.Random(seed)
+    for kind in kinds:
+        process = story.start()
+        _wait_for_the_moment(story, process, kind, chance)
+        process.kill()
+        story.kills.append(_look(story, kind))
+        print(f"killed: {story.kills[-1]}", flush=True)
+    process = story.start()
+    story.codes.append(process.wait(START_TIMEOUT_S))
+    for number, kill in enumerate(story.kills, start=1):
+        kill.resumed_from = _resumed_from((story.output_dir / f"start_{number}.log").read_text(errors="replace"))
+
+
+def _wait_for_the_moment(story: Story, process: TrainingProcess, kind: str, chance: random.Random) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    steps_before, saved_before = _lines(story), story.saved_steps()
+    if kind == "start":
+        happened, delay = lambda: "TaskRunnerV1" in process.output, chance.uniform(0, 40)
+    elif kind == "step":
+        happened, delay = lambda: _lines(story) > steps_before, chance.uniform(0, 4)
+    else:
+        # The workers' files are written within some ten milliseconds.
+        happened, delay = lambda: story.saved_steps() != saved_before, chance.uniform(0, 0.1)
+    while not happened():
+        if process.process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"the run did not come to a {kind}; the end of its log:\n{process.output[-4000:]}")
+        time.sleep(0.005 if kind == "save" else 0.1)
+    time.sleep(delay)
+
+
+def _lines(story: Story) -> int:
+    return sum(file.read_bytes().count(b"\n") for file in (story.output_dir / "metrics").glob("*.jsonl"))
+
+
+def _look(story: Story, kind: str) -> Kill:
+    config = compose(["platform=cpu", *story.overrides])
+    tracker = story.checkpoints / TRACKER
+    lacking = {
+        step: next(what_is_lacking(story.checkpoints / f"global_step_{step}", config), None)
+        for step in story.saved_steps()
+    }
+    return Kill(
+        kind=kind,
+        recorded=max(read_steps(story.output_dir), default=0),
+        tracker=tracker.read_text() if tracker.exists() else "(no file)",
+        whole=[step for step, reason in lacking.items() if reason is None],
+        broken=[reason for reason in lacking.values() if reason is not None],
+    )
+
+
+def _resumed_from(log: str) -> int:
+    marker = "setting global step to "
+    return int(log.rpartition(marker)[2].split()[0]) if marker in log else 0
+
+
+def findings(story: Story) -> Iterator[str]:
+    """Everything that is not as it would be in a run that nobody killed."""
+    if story.codes != [0]:
+        yield f"exit code {story.codes} of the last start"
+    for kill in story.kills:
+        if kill.resumed_from != max(kill.whole, default=0) and str(kill.resumed_from) != kill.tracker:
+            yield f"resumed from {kill.resumed_from}: {kill}"
+        if kill.tracker.isdigit() and int(kill.tracker) not in kill.whole:
+            yield f"the tracker names a checkpoint that is not whole: {kill}"
+    yield from _steps_findings(story)
+    yield from _order_findings(story)
+    yield from _state_findings(story)
+
+
+def _steps_findings(story: Story) -> Iterator[str]:
+    steps = read_steps(story.output_dir)
+    # A step that was saved and killed before it was recorded is not trained again: its weights stand, its line is lost.
+    unrecorded = {kill.resumed_from for kill in story.kills if kill.recorded < kill.resumed_from}
+    missing = set(range(1, story.steps + 1)) - steps.keys() - unrecorded
+    if missing:
+        yield f"steps without a record: {sorted(missing)}"
+    rates: dict[int, set[float]] = {}
+    for file in sorted((story.output_dir / "metrics").glob("*.jsonl")):
+        previous = None
+        for line in file.read_text().splitlines():
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if previous is not None and entry["step"] != previous + 1:
+                yield f"{file.name}: step {entry['step']} after {previous}"
+            previous = entry["step"]
+            rates.setdefault(previous, set()).add(entry["data"]["actor/lr"])
+            difference = entry["data"]["training/rollout_probs_diff_max"]
+            if not difference < 1e-4:
+                yield f"step {previous}: rollout and trainer differ by {difference}"
+    for step, found in rates.items():
+        if len(found) != 1:
+            yield f"step {step} was trained with different learning rates: {found}"
+
+
+def _order_findings(story: Story) -> Iterator[str]:
+    """The prompts of every step are those that the data's order gives it, counted from the first start."""
+    expected = list(data_order(story))
+    # Such a step is not trained again; its rollouts are written after it was saved, and may be lost.
+    saved_last = {kill.resumed_from for kill in story.kills}
+    for step in sorted(set(range(1, story.steps + 1)) - saved_last):
+        file = story.output_dir / "rollouts" / f"{step}.jsonl"
+        if not file.exists():
+            yield f"step {step} has no rollouts"
+            continue
+        prompts = Counter(json.loads(line)["input"] for line in file.read_text().splitlines())
+        if prompts.keys() != expected[step - 1]:
+            yield f"step {step} has other prompts than the data's order gives it"
+
+
+def data_order(story: Story) -> Iterator[set[str]]:
+    """The prompts of step 1, 2, ... in verl's data set under its sampler, without the loader that saves its state."""
+    from verl.trainer.ppo.utils import create_rl_sampler
+    from verl.utils import hf_tokenizer
+    from verl.utils.dataset.rl_dataset import create_rl_dataset
+
+    config = compose(["platform=cpu", *story.overrides])
+    tokenizer = hf_tokenizer(config.actor_rollout_ref.model.path)
+    data = create_rl_dataset(config.data.train_files, config.data, tokenizer, None, True, PROMPTS)
+    sampler = create_rl_sampler(config.data, data)
+    given = 0
+    while given < story.steps:
+        order = list(iter(sampler))
+        for first in range(0, len(order) - BATCH + 1, BATCH):
+            given += 1
+            yield {
+                tokenizer.decode(
+                    tokenizer.apply_chat_template(
+                        list(data[index]["raw_prompt"]), add_generation_prompt=True, tokenize=True, return_dict=False
+                    ),
+                    skip_special_tokens=True,
+                )
+                for index in order[first : first + BATCH]
+            }
+
+
+def _state_findings(story: Story) -> Iterator[str]:
+    """The last checkpoint is whole, and its optimiser has made every update once."""
+    (last,) = [story.checkpoints / f"global_step_{story.steps}"]
+    config = compose(["platform=cpu", *story.overrides])
+    yield from what_is_lacking(last, config)
+    if (story.checkpoints / TRACKER).read_text() != str(story.steps):
+        yield "the tracker does not name the last step"
+    optimiser = torch.load(last / "actor" / "optim_world_size_1_rank_0.pt", weights_only=False)
+    updates = {int(state["step"]) for state in optimiser["state"].values()}
+    if updates != {UPDATES_PER_STEP * story.steps}:
+        yield f"the optimiser made {updates} updates in {story.steps} steps"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="directory of the run; must not exist")
+    parser.add_argument("--kills", type=int, default=5, help="how often to kill")
+    parser.add_argument("--steps", type=int, default=24, help="training steps of the whole run")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
+    parser.add_argument("inputs", nargs="+", help="overrides that name data and model")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True)
+    story = Story(args.out.resolve(), args.inputs, args.steps)
+    kinds = [("step", "save", "start", "save", "step")[number % 5] for number in range(args.kills)]
+    run(story, kinds, args.seed)
+    found = list(findings(story))
+    for kill in story.kills:
+        print(kill)
+    print("\n".join(found) or f"{args.steps} steps, {args.kills} kills, nothing lost, nothing twice, order right")
+    return bool(found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

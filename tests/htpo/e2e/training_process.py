@@ -1,0 +1,69 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""A training run as a process of its own, to be waited for or killed with everything that it started."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from recipe.htpo.run import processes
+
+# Two updates a step, several micro-batches; seconds a step.
+SMALL = (
+    "data.train_batch_size=8",
+    "actor_rollout_ref.rollout.n=4",
+    "actor_rollout_ref.actor.ppo_mini_batch_size=4",
+    "actor_rollout_ref.actor.ppo_max_token_len_per_gpu=512",
+    "actor_rollout_ref.rollout.val_kwargs.n=1",
+    "trainer.test_freq=-1",
+)
+
+
+class TrainingProcess:
+    """`python -m recipe.htpo.main_htpo platform=cpu ...` with its output in a file."""
+
+    def __init__(self, log: Path, cwd: Path, *overrides: str, **environment: str) -> None:
+        # Ray's daemons become our children when their parent is killed, so that they can be found and ended too.
+        processes.adopt_orphans()
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self.log = log
+        self._tree = processes.ProcessTree()
+        with log.open("wb") as stream:
+            self.process = psutil.Popen(
+                [sys.executable, "-m", "recipe.htpo.main_htpo", "platform=cpu", *SMALL, *overrides],
+                cwd=cwd,
+                env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=processes.die_with_parent,
+            )
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def wait(self, timeout_s: float) -> int:
+        """The exit code; everything that the run left is ended."""
+        if not processes.wait(timeout_s, self.process):
+            self.kill()
+            raise TimeoutError(f"no end within {timeout_s:.0f} s; the end of the log:\n{self.output[-4000:]}")
+        self._tree.end()
+        return int(self.process.returncode)
+
+    def kill(self) -> None:
+        """SIGKILL to the run, its workers, its servers and its Ray daemons, as when the machine goes."""
+        # While they hold their shared memory: it is removed afterwards.
+        self._tree.look()
+        while alive := [child for child in psutil.Process().children(recursive=True) if child.is_running()]:
+            for process in alive:
+                try:
+                    process.kill()
+                except psutil.NoSuchProcess:
+                    continue
+            psutil.wait_procs(alive, timeout=10)
+        self._tree.end()

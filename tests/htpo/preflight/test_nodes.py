@@ -1,0 +1,160 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The nodes of a real Ray cluster: two raylets on this machine, the second one from another environment."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+import time
+import venv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from data_prep.build import BuildOptions, build_split
+from data_prep.dataset import GenerateOptions
+from data_prep.registry import find_data_set
+from recipe.htpo.config import compose
+from recipe.htpo.demo.model import make_model, make_tokenizer
+from recipe.htpo.preflight import nodes
+from recipe.htpo.preflight.nodes import CPUS_PER_GPU, Node, node_problems
+
+RESOURCES = {"num_cpus": 6, "num_gpus": 1, "object_store_memory": 100_000_000}
+
+
+def groups(count: int, gpus: int) -> list[tuple[str, int]]:
+    return [("trainer", gpus)] * count
+
+
+def node(gpus: float, cpus: float = 1000.0) -> Node:
+    return Node(id="a" * 28, ip="10.0.0.1", gpus=gpus, cpus=cpus)
+
+
+@pytest.mark.parametrize(
+    "wanted, free, unplaced",
+    [
+        (groups(2, 8), [node(8), node(8)], 0),
+        # Enough in sum, and verl's own check passes; but a group has to fit on one node.
+        (groups(2, 8), [node(8), node(4), node(4)], 1),
+        # A large node holds two groups.
+        (groups(2, 4), [node(8)], 0),
+        (groups(4, 8), [node(8)] * 3, 1),
+        (groups(1, 1), [], 1),
+        # CPUs go with the GPUs.
+        (groups(1, 8), [node(8, cpus=8 * CPUS_PER_GPU - 1)], 1),
+        # The large group first, on the node that has room for nothing more.
+        ([("trainer", 4), ("reward.reward_model", 8)], [node(8), node(4)], 0),
+    ],
+)
+def test_groups_of_gpus(wanted: list[tuple[str, int]], free: list[Node], unplaced: int) -> None:
+    assert len(nodes._unplaced(wanted, free)) == unplaced
+
+
+@dataclass
+class TwoNodes:
+    address: str
+    first_id: str
+    second_id: str
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    root = tmp_path_factory.mktemp("inputs")
+    for split in ("train", "test"):
+        options = BuildOptions(generate=GenerateOptions(train_rows=48, test_rows=16))
+        build_split(find_data_set("arithmetic"), split, root / f"{split}.parquet", options)
+    tokenizer = make_tokenizer()
+    tokenizer.save_pretrained(root / "model")
+    make_model(tokenizer, seed=0).save_pretrained(root / "model")
+    return [
+        f"data.train_files={root}/train.parquet",
+        f"data.val_files={root}/test.parquet",
+        f"actor_rollout_ref.model.path={root}/model",
+        f"htpo.output_dir={root}/run",
+        "trainer.nnodes=2",
+    ]
+
+
+@pytest.fixture(scope="module")
+def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
+    """The second node's Python has every package of this one's but ours: it was not installed there."""
+    place = tmp_path_factory.mktemp("node")
+    venv.create(place / "venv", with_pip=False)
+    python = place / "venv" / "bin" / "python"
+    site = subprocess.check_output([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True)
+    # The directory only: the .pth file of an editable install in it is not followed.
+    (Path(site.strip()) / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    # A busy machine takes longer than Ray's 30 s.
+    os.environ["RAY_raylet_start_wait_time_s"] = "240"
+    cluster = Cluster(initialize_head=True, head_node_args={**RESOURCES, "include_dashboard": False})
+    first_id = cluster.head_node.node_id
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in RESOURCES.items()]
+    raylet = psutil.Popen(
+        [python, "-m", "ray.scripts.scripts", "start", f"--address={cluster.address}", "--block", *flags],
+        cwd=place,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    ray.init(address=cluster.address, log_to_driver=False)
+    try:
+        deadline = time.monotonic() + 240
+        while len(alive := [entry["NodeID"] for entry in ray.nodes() if entry["Alive"]]) < 2:
+            assert time.monotonic() < deadline and raylet.poll() is None
+            time.sleep(0.5)
+        yield TwoNodes(cluster.address, first_id, next(found for found in alive if found != first_id))
+    finally:
+        ray.shutdown()
+        for process in [*raylet.children(recursive=True), raylet]:
+            process.kill()
+        cluster.shutdown()
+        del os.environ["RAY_raylet_start_wait_time_s"]
+
+
+@pytest.mark.slow
+def test_the_command_names_the_node_that_lacks_the_package(two_nodes: TwoNodes, inputs: list[str], tmp_path: Path):
+    """Exit code 2, before anything of verl runs anywhere."""
+    command = [sys.executable, "-m", "recipe.htpo.main_htpo", "platform=cpu", *inputs]
+    environment = {**os.environ, "RAY_ADDRESS": two_nodes.address}
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert "1 problem; nothing was started" in result.stderr
+    assert f"(id {two_nodes.second_id[:12]}): verl-htpo is not installed (No module named" in result.stderr
+    assert two_nodes.first_id[:12] not in result.stderr
+    assert "pip install verl-htpo there" in result.stderr
+    from ray._private.state import actors
+
+    assert actors() == {} and ray.util.placement_group_table() == {}
+
+
+@pytest.mark.slow
+def test_every_cause_is_told(two_nodes: TwoNodes, inputs: list[str], tmp_path: Path, monkeypatch):
+    """Both nodes lack a distribution's version and an output directory that is relative; the GPUs do not suffice."""
+    monkeypatch.chdir(tmp_path)
+    # The sound node is the head: it was started where this process was.
+    config = compose(["platform=cpu", *inputs, "trainer.nnodes=3", "htpo.output_dir=only/here"])
+    monkeypatch.setattr(nodes, "DISTRIBUTIONS", ("ray",))
+    found = {problem.field: problem for problem in node_problems(config)}
+    gpus = found.pop("trainer.nnodes")
+    assert "3 groups" in gpus.message and "1 of them find no place" in gpus.message and "for ever" in gpus.remedy
+    assert two_nodes.first_id[:12] in gpus.message and "1 GPUs" in gpus.message
+    directory = found.pop("htpo.output_dir")
+    assert "does not see only/here from" in directory.message and "absolute path" in directory.remedy
+    (lacking,) = found.values()
+    assert "not installed" in lacking.message and two_nodes.second_id[:12] in lacking.field
+    # Nothing stays of the check.
+    assert list((tmp_path / "only" / "here").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_node_that_waits_for_more_finds_them_missing(two_nodes: TwoNodes, inputs: list[str], capsys):
+    config = compose(["platform=cpu", *inputs, "trainer.n_gpus_per_node=2"])
+    fields = [problem.field for problem in node_problems(config, join_timeout_s=1.0)]
+    assert "trainer.nnodes" in fields
+    assert "waiting up to 1 s for more nodes" in capsys.readouterr().out

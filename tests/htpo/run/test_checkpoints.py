@@ -1,0 +1,156 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Which checkpoint a run resumes from when its end, or the machine's, left the newest one damaged."""
+
+import shutil
+
+import pytest
+import torch
+import torch.distributed.checkpoint as dcp
+from verl.utils.checkpoint.checkpoint_manager import find_latest_ckpt_path
+
+from recipe.htpo.config import compose
+from recipe.htpo.run.checkpoints import TRACKER, settle, what_is_lacking
+
+RANKS = 2
+
+
+def configuration(tmp_path, *overrides):
+    return compose(
+        [
+            "platform=cpu",
+            "actor_rollout_ref.model.path=unused",
+            "data.train_files=unused",
+            "data.val_files=unused",
+            f"htpo.output_dir={tmp_path}",
+            f"trainer.n_gpus_per_node={RANKS}",
+            *overrides,
+        ]
+    )
+
+
+def save(tmp_path, step):
+    """The files of verl's FSDP checkpoint, in the order in which it writes them."""
+    checkpoint = tmp_path / "checkpoints" / f"global_step_{step}"
+    (checkpoint / "actor").mkdir(parents=True)
+    for rank in range(RANKS):
+        for name in ("model", "optim", "extra_state"):
+            torch.save({"step": step}, checkpoint / "actor" / f"{name}_world_size_{RANKS}_rank_{rank}.pt")
+    torch.save({"yielded": step}, checkpoint / "data.pt")
+    (checkpoint.parent / TRACKER).write_text(str(step))
+    return checkpoint
+
+
+def chosen(tmp_path):
+    """What verl will resume from."""
+    path = find_latest_ckpt_path(str(tmp_path / "checkpoints"))
+    return None if path is None else path.rpartition("_")[2]
+
+
+def cut(path):
+    """As a machine that went down leaves a file."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def test_a_whole_checkpoint_is_left_alone(tmp_path, capsys):
+    save(tmp_path, 5)
+    save(tmp_path, 10)
+    assert settle(configuration(tmp_path)) == []
+    assert "resuming" not in capsys.readouterr().out
+    assert chosen(tmp_path) == "10"
+
+
+def test_a_tracker_that_was_set_back_is_respected(tmp_path):
+    save(tmp_path, 5)
+    save(tmp_path, 10)
+    (tmp_path / "checkpoints" / TRACKER).write_text("5\n")
+    assert settle(configuration(tmp_path)) == []
+    assert chosen(tmp_path) == "5"
+
+
+@pytest.mark.parametrize("content", ["", "1x"])
+def test_a_damaged_tracker_stops_verl_and_not_us(tmp_path, capsys, content):
+    save(tmp_path, 5)
+    save(tmp_path, 10)
+    (tmp_path / "checkpoints" / TRACKER).write_text(content)
+    with pytest.raises(ValueError):
+        chosen(tmp_path)
+    assert settle(configuration(tmp_path)) == []
+    assert chosen(tmp_path) == "10"
+    assert "names no step" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "name", ["data.pt", *(f"actor/{n}_world_size_2_rank_1.pt" for n in ("model", "optim", "extra_state"))]
+)
+@pytest.mark.parametrize("damage", ["missing", "cut short"])
+def test_a_damaged_file_means_the_checkpoint_before(tmp_path, capsys, name, damage):
+    save(tmp_path, 5)
+    broken = save(tmp_path, 10) / name
+    cut(broken) if damage == "cut short" else broken.unlink()
+    assert settle(configuration(tmp_path)) == []
+    assert chosen(tmp_path) == "5"
+    assert f"not resuming from global_step_10: {broken} is {damage}" in capsys.readouterr().out
+
+
+def test_killed_in_its_first_save_the_run_begins_anew(tmp_path):
+    (save(tmp_path, 5) / "data.pt").unlink()
+    (tmp_path / "checkpoints" / TRACKER).unlink()
+    assert settle(configuration(tmp_path)) == []
+    assert chosen(tmp_path) is None
+
+
+def test_killed_before_the_first_tracker_was_written(tmp_path):
+    save(tmp_path, 5)
+    (tmp_path / "checkpoints" / TRACKER).unlink()
+    assert settle(configuration(tmp_path)) == []
+    assert chosen(tmp_path) == "5"
+
+
+def test_no_whole_checkpoint_is_never_a_silent_new_start(tmp_path):
+    shutil.rmtree(save(tmp_path, 5) / "actor")
+    (problem,) = settle(configuration(tmp_path))
+    assert "names step 5" in problem.message and "begin the run anew" in problem.remedy
+
+
+def test_a_resume_path_must_be_whole(tmp_path):
+    path = save(tmp_path, 5)
+    config = configuration(tmp_path, "trainer.resume_mode=resume_path", f"trainer.resume_from_path={path}")
+    assert settle(config) == []
+    (path / "data.pt").unlink()
+    (problem,) = settle(config)
+    assert problem.field == "trainer.resume_from_path" and "data.pt is missing" in problem.message
+
+
+def test_nothing_to_settle(tmp_path):
+    assert settle(configuration(tmp_path)) == []
+    shutil.rmtree(save(tmp_path, 5) / "actor")
+    assert settle(configuration(tmp_path, "trainer.resume_mode=disable")) == []
+
+
+def test_async_trainers_need_the_queue(tmp_path):
+    path = save(tmp_path, 5)
+    config = configuration(tmp_path, "trainer.v1.trainer_mode=htpo_colocate_async")
+    assert list(what_is_lacking(path, config)) == [f"{path}/transfer_queue is missing"]
+    (path / "transfer_queue").mkdir()
+    assert list(what_is_lacking(path, config)) == []
+
+
+def test_megatron(tmp_path):
+    """The manifest, which verl writes last, and every shard that the metadata of a distributed checkpoint names."""
+    path = save(tmp_path, 5)
+    config = configuration(tmp_path)
+    config.actor_rollout_ref.actor.strategy = "megatron"
+    manifest = path / "actor" / "ckpt_contents.json"
+    assert list(what_is_lacking(path, config)) == [f"{manifest} is missing or cut short"]
+    manifest.write_text("{}")
+    shards = path / "actor" / "optimizer" / "dist_ckpt"
+    dcp.save({"weight": torch.ones(1000)}, checkpoint_id=str(shards), no_dist=True)
+    assert list(what_is_lacking(path, config)) == []
+    (shard,) = shards.glob("*.distcp")
+    cut(shard)
+    assert list(what_is_lacking(path, config)) == [f"{shard} is cut short"]
+    shard.unlink()
+    assert list(what_is_lacking(path, config)) == [f"{shard} is missing"]
+    (shards / ".metadata").unlink()
+    assert ".metadata cannot be read" in next(what_is_lacking(path, config))
