@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 
-from recipe.htpo.import_hooks import after_import
+from recipe.htpo.import_hooks import _finder, after_import, after_import_of_each
 
 
 @pytest.fixture
@@ -97,3 +97,30 @@ def test_a_submodule(tmp_path, monkeypatch):
     assert calls == []
     importlib.import_module(f"{package.name}.part")
     assert calls == [2]
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """Name of a package with the modules `first` and `second.third`."""
+    name = f"hooked_{uuid.uuid4().hex}"
+    (tmp_path / name / "second").mkdir(parents=True)
+    for file in ("__init__.py", "first.py", "second/__init__.py", "second/third.py"):
+        (tmp_path / name / file).write_text("value = 1\n")
+    (tmp_path / f"{name}_other.py").write_text("value = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield name
+    _finder.package_hooks.pop(name, None)
+    for module in [module for module in sys.modules if module.startswith(name)]:
+        del sys.modules[module]
+
+
+def test_a_hook_of_each_module_of_a_package(package):
+    importlib.import_module(f"{package}.first")
+    seen = []
+    after_import_of_each(package, lambda found: seen.append(found.__name__))
+    # Those that are imported already, at once.
+    assert sorted(seen) == [package, f"{package}.first"]
+    after_import(f"{package}.second.third", lambda found: seen.append("own hook"))
+    importlib.import_module(f"{package}.second.third")
+    importlib.import_module(f"{package}_other")
+    assert seen[2:] == [f"{package}.second", f"{package}.second.third", "own hook"]

@@ -92,7 +92,7 @@ def torch_clips(module: ModuleType) -> None:
 
 
 def resumable_optimizer(module: ModuleType) -> None:
-    """megatron/core/optimizer/distrib_optimizer.py, `DistributedOptimizer`, with torch's AdamW.
+    """megatron/core/optimizer/distrib_optimizer.py:825, `DistributedOptimizer` with torch's AdamW.
 
     `state_dict`, which a load into a fresh engine begins with, asserts that AdamW has taken a step. `load_state_dict`
     copies into fp32 parameters that require gradients, and loses AdamW's `step` among the moments or gives it to all
