@@ -13,7 +13,7 @@ TEMPERATURE = 0.8
 
 # The gradient is clipped to a norm at which rounding of it stays far below AdamW's epsilon of 1e-8. Where a gradient is
 # zero but for rounding, the first step would otherwise be of any size up to the learning rate.
-ADAM = dict(lr=1e-2, weight_decay=0.1, clip_grad=0.1)
+ADAM = dict(lr=1e-2, weight_decay=0.1, clip_grad=0.03)
 
 Split = Literal["one", "several", "dynamic"]
 Run = Literal["gradient", "adam", "resume"]

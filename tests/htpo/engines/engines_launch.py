@@ -57,7 +57,6 @@ class CaseResult:
 def run_layout(name: str, inputs: Path, outputs: Path, only: str = "") -> dict[str, CaseResult]:
     """Run all cases of a layout and gather what every rank saved, by case."""
     layout = LAYOUTS[name]
-    outputs.mkdir(parents=True)
     environment = os.environ | {
         "VERL_PLATFORM": "cpu",
         "OMP_NUM_THREADS": "1",

@@ -1,0 +1,32 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""One batch through both engines, every layout, packed or padded, however split: the same HTPO update."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from engines_cases import GRADIENT_CASES, LAYOUTS
+from engines_checks import RELATIVE_TOLERANCE, check_gradients, check_sums, group_sums, in_parameters
+
+pytestmark = pytest.mark.slow
+
+BASE_LAYOUT = "fsdp-1"
+
+
+@pytest.mark.parametrize("case", GRADIENT_CASES, ids=str)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_equals_one_fsdp_process(layout, case, layout_results, references):
+    base_case = replace(case, packed=False, split="several" if case.entropy_source == "current" else "one")
+    expected = layout_results(BASE_LAYOUT)[str(base_case)].checked()
+    actual = layout_results(layout)[str(case)].checked()
+    expected_groups, groups = expected.by_row("groups"), actual.by_row("groups")
+    assert groups.keys() == expected_groups.keys()
+    assert all(torch.equal(groups[row], expected_groups[row]) for row in groups)
+    for name in ("loss", "grad_norm"):
+        assert actual.metrics[name] == pytest.approx(expected.metrics[name], rel=RELATIVE_TOLERANCE), name
+    check_sums(group_sums(layout, actual), group_sums(BASE_LAYOUT, expected))
+    reference = references[case.model]
+    check_gradients(
+        in_parameters(actual.tensors("gradients"), reference), in_parameters(expected.tensors("gradients"), reference)
+    )
