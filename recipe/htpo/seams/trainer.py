@@ -13,6 +13,7 @@ from tensordict import TensorDict
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.trainer_base import PPOTrainer, register_trainer
 from verl.trainer.ppo.v1.trainer_colocate_async import PPOTrainerColocateAsync
+from verl.trainer.ppo.v1.trainer_separate_async import PPOTrainerSeparateAsync
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.config import omega_conf_to_dataclass
 
@@ -24,7 +25,11 @@ from recipe.htpo.seams.responses import ResponseFacts
 
 # verl compares `trainer_mode` with these strings (verl/trainer/ppo/v1/trainer_base.py:153,731,902,...), so each
 # trainer is registered under a name of its own and runs under verl's.
-VERL_MODE = {"htpo_sync": "sync", "htpo_colocate_async": "colocate_async"}
+VERL_MODE = {
+    "htpo_sync": "sync",
+    "htpo_colocate_async": "colocate_async",
+    "htpo_separate_async": "separate_async",
+}
 
 
 class HTPOTrainerMixin(PPOTrainer):
@@ -128,6 +133,15 @@ class HTPOTrainerSync(HTPOTrainerMixin, PPOTrainerSync):
     """HTPO on verl's synchronous colocated trainer."""
 
 
+# Both asynchronous trainers recompute the old policy's log-probabilities and entropy when a batch is taken, whatever
+# policies generated it, and take complete groups only: verl replaces a prompt of which a rollout failed.
+
+
 @register_trainer("htpo_colocate_async")
 class HTPOTrainerColocateAsync(HTPOTrainerMixin, PPOTrainerColocateAsync):
-    """HTPO on verl's colocated trainer with partial rollouts."""
+    """HTPO on verl's colocated trainer with partial rollouts: generation goes on where the last step stopped it."""
+
+
+@register_trainer("htpo_separate_async")
+class HTPOTrainerSeparateAsync(HTPOTrainerMixin, PPOTrainerSeparateAsync):
+    """HTPO on verl's trainer with rollout servers on GPUs of their own; each mini-batch is taken as it is complete."""
