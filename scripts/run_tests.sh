@@ -15,5 +15,5 @@ export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 "$python" -m ruff check .
 "$python" -m ruff format --check .
 "$python" -m mypy
-"$(dirname "$python")/shellcheck" scripts/*.sh .ci/run
+"$(dirname "$python")/shellcheck" scripts/*.sh scripts/ray_cluster/*.sh scripts/ray_cluster/*.sbatch .ci/run
 exec "$python" -m pytest "$@"
