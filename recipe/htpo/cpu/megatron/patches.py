@@ -71,7 +71,7 @@ def parameters_say_cuda(module: ModuleType) -> None:
     def get_megatron_optimizer(model: list[torch.nn.Module], config: Any, **kwargs: Any) -> Any:
         for chunk in model:
             for parameter in chunk.parameters():
-                parameter.type = functools.partial(_cuda_type, parameter.dtype)  # type: ignore[method-assign]
+                parameter.type = functools.partial(_cuda_type, parameter.dtype)  # type: ignore[assignment]
         return original(model, config, **kwargs)
 
     module.get_megatron_optimizer = get_megatron_optimizer  # type: ignore[attr-defined]
