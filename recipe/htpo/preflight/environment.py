@@ -19,26 +19,34 @@ REQUIRED: dict[str, dict[str, str]] = {
     "cuda": {"verl": VERL, "torch": "2.11.0", "vllm": "0.24.0"},
 }
 
+# The same where Megatron trains; None is any version. verl 0.9.1's extra `megatron` pins the bridge alone; the CPU
+# platform uses the last megatron-core for Python 3.11.
+MEGATRON: dict[str, dict[str, str | None]] = {
+    "cpu": {"megatron-core": "0.16.1", "mbridge": "0.15.1"},
+    "cuda": {"megatron-bridge": "0.5.2", "megatron-core": None, "transformer-engine": None},
+}
+
 INSTALL = {
     "cpu": "run scripts/setup_env.sh, which installs requirements-cpu.lock",
-    "cuda": "pip install 'verl-htpo[gpu]'; if you know that this version works, set htpo.check_versions=False",
+    "cuda": "pip install 'verl-htpo[{extra}]'; if you know that this version works, set htpo.check_versions=False",
 }
 
 
 def check_versions(config: DictConfig) -> Iterator[Problem]:
-    """verl, torch and vLLM have the required versions; a local version suffix such as `+cpu` does not matter."""
+    """verl, torch, vLLM and Megatron have the required versions; a local suffix such as `+cpu` does not matter."""
     device = config.trainer.device
     if not config.htpo.check_versions or device not in REQUIRED:
         return
-    for distribution, required in REQUIRED[device].items():
+    megatron = config.actor_rollout_ref.actor.strategy == "megatron"
+    required: dict[str, str | None] = {**REQUIRED[device], **(MEGATRON[device] if megatron else {})}
+    remedy = INSTALL[device].format(extra="megatron" if megatron else "gpu")
+    for distribution, wanted in required.items():
         try:
             installed = version(distribution)
         except PackageNotFoundError:
             installed = "not installed"
-        if installed == "not installed" or Version(installed).public != required:
-            yield Problem(
-                "environment", f"{distribution} is {installed}, this recipe needs {required}", INSTALL[device]
-            )
+        if installed == "not installed" or (wanted is not None and Version(installed).public != wanted):
+            yield Problem("environment", f"{distribution} is {installed}, this recipe needs {wanted or 'it'}", remedy)
 
 
 def check_plugin(config: DictConfig) -> Iterator[Problem]:

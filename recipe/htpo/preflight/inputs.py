@@ -35,7 +35,7 @@ def _model(config: DictConfig) -> tuple[list[Problem], Any]:
     # A dry run shows what is there and fetches nothing.
     options = {"local_files_only": config.htpo.dry_run}
     try:
-        model_config = AutoConfig.from_pretrained(source, **options)
+        AutoConfig.from_pretrained(source, **options)
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
@@ -49,16 +49,6 @@ def _model(config: DictConfig) -> tuple[list[Problem], Any]:
                 MODEL,
                 f"the tokenizer of {path} has no chat template",
                 "set actor_rollout_ref.model.custom_chat_template, or use a model whose tokenizer has one",
-            )
-        )
-    longest = config.data.max_prompt_length + config.data.max_response_length
-    positions = getattr(model_config, "max_position_embeddings", None)
-    if positions is not None and longest > positions:
-        problems.append(
-            Problem(
-                "data.max_response_length",
-                f"prompt and response may have {longest} tokens, the model has {positions} positions",
-                "shorten data.max_prompt_length or data.max_response_length",
             )
         )
     return problems, tokenizer

@@ -96,22 +96,6 @@ def check_legacy_reward_keys(config: DictConfig) -> Iterator[Problem]:
             yield Problem(old, "is set, but verl 0.9.1 silently ignores this key", f"use {new}")
 
 
-def check_cpu(config: DictConfig) -> Iterator[Problem]:
-    """What does not run, or not sensibly, without an accelerator."""
-    if config.trainer.device != "cpu":
-        return
-    actor = config.actor_rollout_ref.actor
-    if actor.strategy == "fsdp":
-        yield Problem("actor_rollout_ref.actor.strategy", "is fsdp (FSDP1), which does not run on a CPU", "use fsdp2")
-    if config.actor_rollout_ref.rollout.dtype != "float32":
-        yield Problem(
-            "actor_rollout_ref.rollout.dtype",
-            f"is {config.actor_rollout_ref.rollout.dtype}: 20 times slower than float32 on most CPUs, and not the "
-            "trainer's precision",
-            "use float32",
-        )
-
-
 def _leaves(node: DictConfig) -> Iterator[object]:
     for value in node.values():
         if isinstance(value, DictConfig):

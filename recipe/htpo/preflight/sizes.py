@@ -6,6 +6,9 @@ from collections.abc import Iterator
 
 from omegaconf import DictConfig
 
+from recipe.htpo.preflight.micro_batches import divisors
+from recipe.htpo.preflight.plan.architecture import known_positions
+from recipe.htpo.preflight.plan.topology import find_topology
 from recipe.htpo.preflight.problem import Problem
 
 ACTOR = "actor_rollout_ref.actor"
@@ -15,17 +18,6 @@ ROLLOUT = "actor_rollout_ref.rollout"
 def check_batches(config: DictConfig) -> Iterator[Problem]:
     """Training batch, mini-batch, group size and ranks divide into each other."""
     actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
-    positive = {
-        "data.train_batch_size": config.data.train_batch_size,
-        f"{ACTOR}.ppo_mini_batch_size": actor.ppo_mini_batch_size,
-        f"{ROLLOUT}.n": rollout.n,
-        "trainer.n_gpus_per_node": config.trainer.n_gpus_per_node,
-        "trainer.nnodes": config.trainer.nnodes,
-    }
-    wrong = [Problem(field, f"is {value}", "set it to at least 1") for field, value in positive.items() if value < 1]
-    yield from wrong
-    if wrong:
-        return
     if rollout.n < 2:
         yield Problem(
             f"{ROLLOUT}.n",
@@ -37,32 +29,21 @@ def check_batches(config: DictConfig) -> Iterator[Problem]:
         yield Problem(
             f"{ACTOR}.ppo_mini_batch_size",
             f"is {mini_batch}, which does not divide data.train_batch_size={batch}",
-            f"choose one of {', '.join(map(str, _divisors(batch)))}",
+            f"choose one of {', '.join(map(str, divisors(batch)))}",
         )
-    ranks = data_parallel_size(config)
+    ranks = find_topology(config).data
     responses = mini_batch * rollout.n
-    if responses % ranks:
+    if ranks and responses % ranks:
         yield Problem(
             f"{ACTOR}.ppo_mini_batch_size",
             f"x rollout.n = {responses} responses do not divide over {ranks} data-parallel ranks",
             "change ppo_mini_batch_size or rollout.n so that their product is a multiple of the ranks",
         )
-    elif not actor.use_dynamic_bsz and actor.ppo_micro_batch_size_per_gpu is not None:
-        micro_batch = actor.ppo_micro_batch_size_per_gpu
-        if micro_batch < 1 or (responses // ranks) % micro_batch:
-            yield Problem(
-                f"{ACTOR}.ppo_micro_batch_size_per_gpu",
-                f"is {micro_batch}, which does not divide the {responses // ranks} responses of a rank's mini-batch",
-                f"choose one of {', '.join(map(str, _divisors(responses // ranks)))}, or use_dynamic_bsz=True",
-            )
 
 
 def check_lengths(config: DictConfig) -> Iterator[Problem]:
-    """Prompt and response fit the rollout engine, the token budget and the overlong buffer."""
+    """Prompt and response fit the rollout engine, the model and the overlong buffer."""
     prompt, response = config.data.max_prompt_length, config.data.max_response_length
-    for field, value in (("data.max_prompt_length", prompt), ("data.max_response_length", response)):
-        if value < 1:
-            yield Problem(field, f"is {value}", "set it to at least 1")
     limit = config.actor_rollout_ref.rollout.max_model_len
     if limit is not None and limit < prompt + response:
         yield Problem(
@@ -70,12 +51,18 @@ def check_lengths(config: DictConfig) -> Iterator[Problem]:
             f"is {limit}, less than max_prompt_length + max_response_length = {prompt + response}",
             f"raise it to at least {prompt + response}, or shorten prompt or response",
         )
-    actor = config.actor_rollout_ref.actor
-    if actor.use_dynamic_bsz and actor.ppo_max_token_len_per_gpu < prompt + response:
+    positions = known_positions(config)
+    if positions is not None and prompt + response > positions:
         yield Problem(
-            f"{ACTOR}.ppo_max_token_len_per_gpu",
-            f"is {actor.ppo_max_token_len_per_gpu}, less than the longest sequence {prompt + response}",
-            f"raise it to at least {prompt + response}",
+            "data.max_response_length",
+            f"prompt and response may have {prompt + response} tokens, the model has {positions} positions",
+            "shorten data.max_prompt_length or data.max_response_length",
+        )
+    if positions is not None and limit is not None and limit > positions:
+        yield Problem(
+            f"{ROLLOUT}.max_model_len",
+            f"is {limit}, the model has {positions} positions",
+            f"lower it to at most {positions}",
         )
     manager_options = config.reward.get("reward_kwargs") or {}
     overlong = manager_options.get("overlong_buffer_cfg")
@@ -92,21 +79,3 @@ def check_lengths(config: DictConfig) -> Iterator[Problem]:
                 f"is {config.reward.reward_manager.name}, which knows no overlong punishment",
                 "use dapo, or set reward.reward_kwargs.overlong_buffer_cfg.enable=False",
             )
-
-
-def data_parallel_size(config: DictConfig) -> int:
-    """Ranks that hold different data: all ranks, less those joined by model, pipeline, context or sequence parallel."""
-    actor = config.actor_rollout_ref.actor
-    world = config.trainer.n_gpus_per_node * config.trainer.nnodes
-    if actor.strategy == "megatron":
-        megatron = actor.megatron
-        joined = (
-            megatron.tensor_model_parallel_size * megatron.pipeline_model_parallel_size * megatron.context_parallel_size
-        )
-    else:
-        joined = actor.get("ulysses_sequence_parallel_size") or 1
-    return max(world // joined, 1)
-
-
-def _divisors(number: int) -> list[int]:
-    return [candidate for candidate in range(1, number + 1) if number % candidate == 0]

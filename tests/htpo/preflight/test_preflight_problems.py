@@ -3,7 +3,6 @@
 """Broken configurations: each is refused before anything starts, with the field and a remedy."""
 
 import os
-import re
 import subprocess
 import sys
 from copy import deepcopy
@@ -12,10 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
+from preflight_support import assert_refused, case_id, the_problem
 
-from data_prep.build import BuildOptions, build_split
-from data_prep.dataset import GenerateOptions
-from data_prep.registry import find_data_set
 from recipe.htpo.config import compose
 from recipe.htpo.demo.model import make_model, make_tokenizer
 from recipe.htpo.preflight import EXIT_CODE, config_problems, find_problems
@@ -26,36 +23,7 @@ ACTOR = "actor_rollout_ref.actor"
 ROLLOUT = "actor_rollout_ref.rollout"
 OVERLONG = "reward.reward_kwargs.overlong_buffer_cfg"
 
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
-    """Data built by data_prep, and a model directory."""
-    root = tmp_path_factory.mktemp("inputs")
-    options = BuildOptions(generate=GenerateOptions(train_rows=48, test_rows=16))
-    for split in ("train", "test"):
-        build_split(find_data_set("arithmetic"), split, root / f"{split}.parquet", options)
-    tokenizer = make_tokenizer()
-    tokenizer.save_pretrained(root / "model")
-    make_model(tokenizer, seed=0).save_pretrained(root / "model")
-    return root
-
-
-@pytest.fixture(scope="module")
-def sound(inputs, tmp_path_factory):
-    """Overrides of a CPU run that may start."""
-    return [
-        "platform=cpu",
-        f"data.train_files={inputs}/train.parquet",
-        f"data.val_files={inputs}/test.parquet",
-        f"actor_rollout_ref.model.path={inputs}/model",
-        f"htpo.output_dir={tmp_path_factory.mktemp('outputs')}/run",
-    ]
-
-
-@pytest.fixture(scope="module")
-def sound_config(sound):
-    """Composed once; tests that change it take a copy."""
-    return compose(sound)
+pytestmark = pytest.mark.usefixtures("no_ray")
 
 
 def test_a_sound_configuration_passes(sound_config):
@@ -117,20 +85,11 @@ CONFIGURATION = [
 ]
 
 
-def the_problem(problems, field):
-    (found,) = [problem for problem in problems if problem.field == field]
-    return found
-
-
 @pytest.mark.parametrize(
-    "broken, field, message, remedy", CONFIGURATION, ids=[" ".join(broken) for broken, *_ in CONFIGURATION]
+    "broken, field, message, remedy", CONFIGURATION, ids=[case_id(case[0]) for case in CONFIGURATION]
 )
 def test_broken_configuration(sound, broken, field, message, remedy):
-    problem = the_problem(config_problems(compose([*sound, *broken])), field)
-    assert re.search(message, problem.message), problem
-    assert remedy in problem.remedy
-    # As it is printed: the field first, the remedy marked.
-    assert str(problem).startswith(f"{field}: ") and "-> " in str(problem)
+    assert_refused(config_problems(compose([*sound, *broken])), field, message, remedy)
 
 
 def test_model_and_data_have_no_defaults():

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig
+
 
 class UnknownArchitectureError(ValueError):
     """The shape of the model cannot be known here; the message says why."""
@@ -114,19 +116,49 @@ def find_architecture(path: str) -> Architecture:
     Raises:
         UnknownArchitectureError: the directory has no usable config.json, or the name is not known here.
     """
+    return _qwen3(path) or from_model_config(Path(path).name, _model_config(path))
+
+
+def known_architecture(config: DictConfig) -> Architecture | None:
+    """The shape of the configuration's model; None where it has no model yet, or the shape is unknown."""
+    path = config.actor_rollout_ref.model.path
+    try:
+        return None if path is None else find_architecture(str(path))
+    except UnknownArchitectureError:
+        return None
+
+
+def known_positions(config: DictConfig) -> int | None:
+    """Positions of the configuration's model, of whatever type it is; None where they are unknown."""
+    path = config.actor_rollout_ref.model.path
+    if path is None:
+        return None
+    shape = _qwen3(str(path))
+    if shape is not None:
+        return shape.max_positions
+    try:
+        return getattr(_model_config(str(path)), "max_position_embeddings", None)
+    except UnknownArchitectureError:
+        return None
+
+
+def _qwen3(path: str) -> Architecture | None:
+    """The table's entry for a name, or for a directory of that name that is not on this machine."""
     directory = Path(path).expanduser()
-    name = directory.name
-    if not directory.is_dir() and name.removesuffix("-Base") in QWEN3:
-        shape = QWEN3[name.removesuffix("-Base")]
-        return replace(shape, name=name, max_positions=BASE_POSITIONS) if name.endswith("-Base") else shape
+    shape = None if directory.is_dir() else QWEN3.get(directory.name.removesuffix("-Base"))
+    if shape is None or not directory.name.endswith("-Base"):
+        return shape
+    return replace(shape, name=directory.name, max_positions=BASE_POSITIONS)
+
+
+def _model_config(path: str) -> Any:
     from transformers import AutoConfig
 
-    source = str(directory) if directory.is_dir() else path
+    directory = Path(path).expanduser()
     try:
-        model_config = AutoConfig.from_pretrained(source, local_files_only=True)
+        return AutoConfig.from_pretrained(str(directory) if directory.is_dir() else path, local_files_only=True)
     except (OSError, ValueError) as error:
         raise UnknownArchitectureError(f"no model is to be found at {path} on this machine") from error
-    return from_model_config(name, model_config)
 
 
 def from_model_config(name: str, model_config: Any) -> Architecture:

@@ -7,7 +7,12 @@ from math import ceil
 
 from omegaconf import DictConfig
 
-from recipe.htpo.preflight.plan.architecture import Architecture, UnknownArchitectureError, find_architecture
+from recipe.htpo.preflight.plan.architecture import (
+    Architecture,
+    UnknownArchitectureError,
+    find_architecture,
+    known_architecture,
+)
 from recipe.htpo.preflight.plan.checkpoint_size import checkpoint_bytes
 from recipe.htpo.preflight.plan.rollout_memory import RolloutSettings, kv_cache_tokens, rollout_phase
 from recipe.htpo.preflight.plan.topology import Topology, find_topology
@@ -93,10 +98,8 @@ def make_plan(config: DictConfig) -> Plan:
 
 def checkpoint_estimate(config: DictConfig) -> int | None:
     """Bytes of one checkpoint, None where the model is unknown."""
-    try:
-        return _checkpoint(config, find_architecture(str(config.actor_rollout_ref.model.path)))
-    except UnknownArchitectureError:
-        return None
+    model = known_architecture(config)
+    return None if model is None else _checkpoint(config, model)
 
 
 def _checkpoint(config: DictConfig, model: Architecture) -> int:

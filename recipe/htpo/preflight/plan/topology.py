@@ -89,14 +89,15 @@ def find_topology(config: DictConfig) -> Topology:
     fsdp_size = actor.fsdp_config.fsdp_size
     return Topology(
         engine="fsdp",
-        context=ulysses_size(config),
+        context=ulysses_size(actor),
         shards=fsdp_size if 0 < fsdp_size < nodes * gpus else nodes * gpus,
         **shared,
     )
 
 
-def ulysses_size(config: DictConfig) -> int:
-    """GPUs that share a sequence under FSDP: the actor's field wins where it is set (FSDPActorConfig.__post_init__)."""
-    actor = config.actor_rollout_ref.actor
-    size: int = actor.ulysses_sequence_parallel_size
-    return size if size > 1 else actor.fsdp_config.ulysses_sequence_parallel_size
+def ulysses_size(role: DictConfig) -> int:
+    """GPUs that share a sequence under FSDP in `actor` or `ref`: its own field wins where it is set
+    (verl/workers/config/actor.py, FSDPActorConfig).
+    """
+    size: int = role.ulysses_sequence_parallel_size
+    return size if size > 1 else role.fsdp_config.ulysses_sequence_parallel_size

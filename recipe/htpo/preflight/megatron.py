@@ -1,0 +1,53 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""What only Megatron refuses or gets wrong, on any device."""
+
+from collections.abc import Iterator
+
+from omegaconf import DictConfig
+
+from recipe.htpo.preflight.problem import Problem
+
+ACTOR = "actor_rollout_ref.actor"
+MEGATRON = f"{ACTOR}.megatron"
+
+
+def check_megatron(config: DictConfig) -> Iterator[Problem]:
+    """Settings with which verl's Megatron engine fails after minutes: at start, at the first export or update."""
+    actor = config.actor_rollout_ref.actor
+    if actor.strategy != "megatron":
+        return
+    engine = actor.megatron
+    if not engine.use_distributed_optimizer:
+        yield Problem(
+            f"{MEGATRON}.use_distributed_optimizer",
+            "is False; verl 0.9.1 then fails when it exports the weights to vLLM",
+            "set it to True",
+        )
+    if not engine.use_mbridge:
+        yield Problem(
+            f"{MEGATRON}.use_mbridge", "is False; verl 0.9.1 has no other way to load weights", "set it to True"
+        )
+    computes_entropy = actor.calculate_entropy or actor.entropy_coeff
+    if computes_entropy and engine.entropy_from_logits_with_chunking:
+        yield Problem(
+            f"{ACTOR}.entropy_from_logits_with_chunking",
+            "is True, but verl 0.9.1 cannot differentiate the entropy in chunks under Megatron, and the update "
+            "computes it (calculate_entropy or entropy_coeff)",
+            "set it to False",
+        )
+    if engine.use_dist_checkpointing and engine.dist_checkpointing_path is None:
+        yield Problem(
+            f"{MEGATRON}.dist_checkpointing_path",
+            "has no value, but use_dist_checkpointing=True loads the first weights from there",
+            "set it, or use_dist_checkpointing=False",
+        )
+    recompute = engine.override_transformer_config
+    if recompute.get("recompute_granularity") == "full":
+        for name in ("recompute_method", "recompute_num_layers"):
+            if recompute.get(name) is None:
+                yield Problem(
+                    f"{MEGATRON}.override_transformer_config.{name}",
+                    "has no value, but recompute_granularity=full needs it",
+                    "set recompute_method=uniform and recompute_num_layers=1",
+                )
