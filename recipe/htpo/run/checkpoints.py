@@ -12,6 +12,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,6 +71,17 @@ def settle(config: DictConfig) -> list[Problem]:
             f"restore the files, or begin the run anew: another htpo.output_dir, or remove {directory}",
         )
     ]
+
+
+def prune(directory: str | Path, keep: int, newest: int) -> None:
+    """Remove all but the `keep` newest checkpoints up to step `newest`, which has just been written whole.
+
+    verl's workers remove only what they have written since their start, so every resume would leave its checkpoints
+    behind, and of the others the state of the data.
+    """
+    steps = sorted(step for step in _steps(Path(directory)) if step <= newest)
+    for step in steps[:-keep]:
+        shutil.rmtree(Path(directory) / f"global_step_{step}", ignore_errors=True)
 
 
 def what_is_lacking(checkpoint: Path, config: DictConfig) -> Iterator[str]:

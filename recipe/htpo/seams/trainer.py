@@ -19,6 +19,7 @@ from verl.utils.config import omega_conf_to_dataclass
 
 from recipe.htpo.config import objective_config
 from recipe.htpo.objective import metrics_from_sums
+from recipe.htpo.run.checkpoints import prune
 from recipe.htpo.run.watchdog import Watchdog
 from recipe.htpo.seams.loss import CORRECT_FIELD, HARD_FIELD, SUMS_PREFIX, htpo_loss
 from recipe.htpo.seams.responses import ResponseFacts
@@ -76,6 +77,16 @@ class HTPOTrainerMixin(PPOTrainer):
     def on_validate_end(self) -> None:
         super().on_validate_end()
         self.watchdog.beat(f"the step after validation {self.global_steps}")
+
+    def _save_checkpoint(self) -> None:
+        super()._save_checkpoint()
+        settings = self.config.trainer
+        keep = settings.max_actor_ckpt_to_keep
+        if self.use_critic and keep:
+            keep = max(keep, settings.max_critic_ckpt_to_keep) if settings.max_critic_ckpt_to_keep else None
+        # An asynchronous save is not whole yet.
+        if keep and not self.config.actor_rollout_ref.actor.checkpoint.async_save:
+            prune(settings.default_local_dir, keep, self.global_steps)
 
     def _add_prompts_to_generate(self, num_prompts: int) -> int:
         """Dynamic sampling's refill; honours `max_num_gen_batches`, which verl's V1 buffer ignores."""

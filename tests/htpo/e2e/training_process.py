@@ -20,6 +20,8 @@ SMALL = (
     "actor_rollout_ref.rollout.val_kwargs.n=1",
     "trainer.test_freq=-1",
 )
+# Ray gives its workers nice 15: on a busy machine they would starve. Its raylet has 30 s to start.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0", "RAY_raylet_start_wait_time_s": "240"}
 
 
 class TrainingProcess:
@@ -35,7 +37,7 @@ class TrainingProcess:
             self.process = psutil.Popen(
                 [sys.executable, "-m", "recipe.htpo.main_htpo", "platform=cpu", *SMALL, *overrides],
                 cwd=cwd,
-                env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+                env={**os.environ, **ENVIRONMENT, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,

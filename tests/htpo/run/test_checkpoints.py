@@ -10,7 +10,7 @@ import torch.distributed.checkpoint as dcp
 from verl.utils.checkpoint.checkpoint_manager import find_latest_ckpt_path
 
 from recipe.htpo.config import compose
-from recipe.htpo.run.checkpoints import TRACKER, settle, what_is_lacking
+from recipe.htpo.run.checkpoints import TRACKER, prune, settle, what_is_lacking
 
 RANKS = 2
 
@@ -154,3 +154,17 @@ def test_megatron(tmp_path):
     assert list(what_is_lacking(path, config)) == [f"{shard} is missing"]
     (shards / ".metadata").unlink()
     assert ".metadata cannot be read" in next(what_is_lacking(path, config))
+
+
+def test_only_the_newest_are_kept(tmp_path):
+    """Those of earlier starts as well; one that a run was killed in, further on, is not counted."""
+    for step in (2, 4, 10, 12, 14):
+        save(tmp_path, step)
+    directory = tmp_path / "checkpoints"
+    prune(directory, keep=2, newest=12)
+    assert {path.name for path in directory.iterdir()} == {
+        *(f"global_step_{step}" for step in (10, 12, 14)),
+        TRACKER,
+    }
+    prune(directory, keep=5, newest=12)
+    assert (directory / "global_step_10").is_dir()
