@@ -21,6 +21,7 @@ from recipe.htpo.preflight import (
     parallelism,
     precision,
     run_dir,
+    separate_async,
     serving,
     settings,
     sizes,
@@ -55,6 +56,7 @@ ENGINE_CHECKS: tuple[Check, ...] = (
     micro_batches.check_micro_batches,
     parallelism.check_training_groups,
     serving.check_serving,
+    separate_async.check_separate_async,
     verl_config.check_dataclasses,
 )
 

@@ -12,7 +12,7 @@ from recipe.htpo.preflight.problem import Problem
 # Fields for which verl's default would be somebody else's model or data.
 REQUIRED = ("actor_rollout_ref.model.path", "data.train_files", "data.val_files")
 
-TRAINER_MODES = ("htpo_sync", "htpo_colocate_async")
+TRAINER_MODES = ("htpo_sync", "htpo_colocate_async", "htpo_separate_async")
 
 # Keys that verl 0.9.1 still composes and its V1 entry point never reads (verl/trainer/config/legacy_reward_impl.yaml).
 LEGACY_KEYS = {
