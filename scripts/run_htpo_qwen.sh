@@ -75,7 +75,7 @@ files_value() {
 }
 
 # The configuration directory of the installed package; its files are the valid names.
-if ! config="$("$python" - <<'PY'
+if ! config="$("$python" -P - <<'PY'
 import importlib.metadata
 import importlib.util
 import sys
