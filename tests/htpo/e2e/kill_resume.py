@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from data_order import data_order
 from training_process import TrainingProcess
 
 from recipe.htpo.config import compose
@@ -28,7 +29,6 @@ from recipe.htpo.run.metrics_log import read_steps
 START_TIMEOUT_S = 900.0
 # Five batches of eight prompts an epoch: a run of some steps goes through several epochs.
 PROMPTS = 40
-BATCH = 8
 UPDATES_PER_STEP = 2
 
 
@@ -107,7 +107,11 @@ def _wait_for_the_moment(story: Story, process: TrainingProcess, kind: str, chan
     else:
         # The workers' files are written within some ten milliseconds.
         happened, delay = lambda: story.saved_steps() != saved_before, chance.uniform(0, 0.1)
+    look_again = 0.0
     while not happened():
+        if time.monotonic() > look_again:
+            process.look_around()
+            look_again = time.monotonic() + 5.0
         if process.process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"the run did not come to a {kind}; the end of its log:\n{process.output[-4000:]}")
         time.sleep(0.005 if kind == "save" else 0.1)
@@ -182,7 +186,7 @@ def _steps_findings(story: Story) -> Iterator[str]:
 
 def _order_findings(story: Story) -> Iterator[str]:
     """The prompts of every step are those that the data's order gives it, counted from the first start."""
-    expected = list(data_order(story))
+    expected = list(data_order(story.overrides, story.steps))
     # Such a step is not trained again; its rollouts are written after it was saved, and may be lost.
     saved_last = {kill.resumed_from for kill in story.kills}
     for step in sorted(set(range(1, story.steps + 1)) - saved_last):
@@ -193,32 +197,6 @@ def _order_findings(story: Story) -> Iterator[str]:
         prompts = Counter(json.loads(line)["input"] for line in file.read_text().splitlines())
         if prompts.keys() != expected[step - 1]:
             yield f"step {step} has other prompts than the data's order gives it"
-
-
-def data_order(story: Story) -> Iterator[set[str]]:
-    """The prompts of step 1, 2, ... in verl's data set under its sampler, without the loader that saves its state."""
-    from verl.trainer.ppo.utils import create_rl_sampler
-    from verl.utils import hf_tokenizer
-    from verl.utils.dataset.rl_dataset import create_rl_dataset
-
-    config = compose(["platform=cpu", *story.overrides])
-    tokenizer = hf_tokenizer(config.actor_rollout_ref.model.path)
-    data = create_rl_dataset(config.data.train_files, config.data, tokenizer, None, True, PROMPTS)
-    sampler = create_rl_sampler(config.data, data)
-    given = 0
-    while given < story.steps:
-        order = list(iter(sampler))
-        for first in range(0, len(order) - BATCH + 1, BATCH):
-            given += 1
-            yield {
-                tokenizer.decode(
-                    tokenizer.apply_chat_template(
-                        list(data[index]["raw_prompt"]), add_generation_prompt=True, tokenize=True, return_dict=False
-                    ),
-                    skip_special_tokens=True,
-                )
-                for index in order[first : first + BATCH]
-            }
 
 
 def _state_findings(story: Story) -> Iterator[str]:

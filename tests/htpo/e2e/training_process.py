@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training run as a process of its own, to be waited for or killed with everything that it started."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +35,7 @@ class TrainingProcess:
         log.parent.mkdir(parents=True, exist_ok=True)
         self.log = log
         self._tree = processes.ProcessTree()
+        self._processes: list[psutil.Process] = []
         with log.open("wb") as stream:
             self.process = psutil.Popen(
                 [sys.executable, "-m", "recipe.htpo.main_htpo", "platform=cpu", *SMALL, *overrides],
@@ -57,15 +60,25 @@ class TrainingProcess:
         self._tree.end()
         return int(self.process.returncode)
 
+    def look_around(self) -> None:
+        """Find the run's processes, so that `kill` need not search for them first."""
+        self._processes = psutil.Process().children(recursive=True)
+
     def kill(self) -> None:
         """SIGKILL to the run, its workers, its servers and its Ray daemons, as when the machine goes."""
-        # While they hold their shared memory: it is removed afterwards.
+        _send(self._processes, signal.SIGSTOP)
+        self.look_around()
+        _send(self._processes, signal.SIGSTOP)
+        # What they have mapped is known only while they are there, and is removed afterwards.
         self._tree.look()
-        while alive := [child for child in psutil.Process().children(recursive=True) if child.is_running()]:
-            for process in alive:
-                try:
-                    process.kill()
-                except psutil.NoSuchProcess:
-                    continue
-            psutil.wait_procs(alive, timeout=10)
+        while self._processes:
+            _send(self._processes, signal.SIGKILL)
+            psutil.wait_procs(self._processes, timeout=10)
+            self.look_around()
         self._tree.end()
+
+
+def _send(processes: list[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
