@@ -4,54 +4,11 @@
 
 import pytest
 from omegaconf import OmegaConf
+from published_settings import PUBLISHED
 from verl.utils.config import omega_conf_to_dataclass
 
 from recipe.htpo.config import compose, objective_config
 from recipe.htpo.objective import load_preset, preset_names
-
-# The published settings (Qwen3-8B-Base on DAPO-Math-17k), on a machine with accelerators.
-PUBLISHED = {
-    "objective.preset": "htpo",
-    "objective.difficulty_threshold": 0.6,
-    "objective.high_entropy_ratio": 0.2,
-    "objective.cells.hard_correct_low.detach_lowest": 0.006,
-    "objective.cells.easy_correct_high.detach_highest": 0.02,
-    "objective.cells.hard_correct_low.detach_mode": "threshold",
-    "objective.cells.easy_correct_high.detach_mode": "threshold",
-    "actor_rollout_ref.actor.clip_ratio_low": 0.2,
-    "actor_rollout_ref.actor.clip_ratio_high": 0.28,
-    "actor_rollout_ref.actor.clip_ratio_c": 10.0,
-    "actor_rollout_ref.actor.loss_agg_mode": "token-mean",
-    "actor_rollout_ref.actor.policy_loss.loss_mode": "htpo",
-    "actor_rollout_ref.actor.use_kl_loss": False,
-    "actor_rollout_ref.actor.entropy_coeff": 0,
-    "actor_rollout_ref.actor.ppo_epochs": 1,
-    "actor_rollout_ref.actor.ppo_mini_batch_size": 32,
-    "actor_rollout_ref.actor.grad_clip": 1.0,
-    "actor_rollout_ref.actor.optim.lr": 1e-6,
-    "actor_rollout_ref.actor.optim.lr_warmup_steps": 10,
-    "actor_rollout_ref.actor.optim.weight_decay": 0.1,
-    "algorithm.adv_estimator": "htpo",
-    "algorithm.norm_adv_by_std_in_grpo": True,
-    "algorithm.use_kl_in_reward": False,
-    "algorithm.filter_groups.enable": True,
-    "algorithm.filter_groups.metric": "acc",
-    "reward.reward_manager.name": "dapo",
-    "reward.reward_kwargs.overlong_buffer_cfg.enable": True,
-    "reward.reward_kwargs.overlong_buffer_cfg.len": 4096,
-    "reward.reward_kwargs.overlong_buffer_cfg.penalty_factor": 1.0,
-    "reward.reward_kwargs.max_resp_len": 20480,
-    "data.max_prompt_length": 2048,
-    "data.max_response_length": 20480,
-    "data.train_batch_size": 128,
-    "actor_rollout_ref.rollout.n": 16,
-    "actor_rollout_ref.rollout.temperature": 1.0,
-    "actor_rollout_ref.rollout.top_p": 1.0,
-    "actor_rollout_ref.rollout.val_kwargs.temperature": 1.0,
-    "actor_rollout_ref.rollout.val_kwargs.top_p": 0.7,
-    "actor_rollout_ref.rollout.val_kwargs.n": 32,
-    "actor_rollout_ref.rollout.val_kwargs.do_sample": True,
-}
 
 
 @pytest.fixture(scope="module")

@@ -223,19 +223,41 @@ def test_unknown_names_are_hydras_errors(override, words):
     assert not [word for word in words if word not in text]
 
 
+def run(module, tmp_path, *overrides):
+    """One process, in a directory of its own; Ray would make its session below RAY_TMPDIR."""
+    command = [sys.executable, "-m", module, *overrides]
+    environment = os.environ | {"RAY_TMPDIR": str(tmp_path / "ray"), "VERL_PLATFORM": "cpu"}
+    (tmp_path / "ray").mkdir(exist_ok=True)
+    (tmp_path / "empty").mkdir(exist_ok=True)
+    return subprocess.run(command, cwd=tmp_path / "empty", env=environment, capture_output=True, text=True)
+
+
 def test_the_command(sound, tmp_path):
-    """Exit code 0 from any directory, or 2 and every problem; one process each."""
-
-    def run(*overrides):
-        command = [sys.executable, "-m", "recipe.htpo.preflight", *sound, *overrides]
-        return subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True)
-
-    passed = run()
+    """Exit code 0 from any directory with settings and plan, or 2 and every problem."""
+    passed = run("recipe.htpo.preflight", tmp_path, *sound)
     assert passed.returncode == 0 and "preflight passed" in passed.stdout, passed.stderr
-    refused = run(f"{ROLLOUT}.n=1", "trainer.use_v1=False", "data.val_files=/no/such.parquet")
+    for words in ("settings", "objectives: htpo", "1 vLLM replicas", "256 responses", "GB each"):
+        assert words in passed.stdout
+    refused = run(
+        "recipe.htpo.preflight",
+        tmp_path,
+        *sound,
+        f"{ROLLOUT}.n=1",
+        "trainer.use_v1=False",
+        "data.val_files=/no/such.parquet",
+    )
     assert refused.returncode == EXIT_CODE == 2
     assert "3 problems; nothing was started" in refused.stderr
     for number, field in enumerate(["trainer.use_v1", f"{ROLLOUT}.n", "data.val_files"], start=1):
         assert f"{number}. {field}: " in refused.stderr
     # Nothing is left in the directory.
-    assert not list(tmp_path.iterdir())
+    assert not list((tmp_path / "empty").iterdir())
+
+
+def test_a_refused_run_never_reaches_ray(sound, tmp_path):
+    """verl imports Ray as Hydra looks for verl's configuration; what counts is that no session is made."""
+    refused = run("recipe.htpo.main_htpo", tmp_path, *sound, f"{ROLLOUT}.n=1")
+    assert refused.returncode == EXIT_CODE and f"1. {ROLLOUT}.n: " in refused.stderr
+    dry = run("recipe.htpo.main_htpo", tmp_path, *sound, "htpo.dry_run=True")
+    assert dry.returncode == 0 and "nothing was started" in dry.stdout
+    assert not list((tmp_path / "ray").iterdir()) and not list((tmp_path / "empty").iterdir())

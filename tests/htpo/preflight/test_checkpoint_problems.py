@@ -1,0 +1,60 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Room for checkpoints is a matter of the machine; versions of Megatron are too."""
+
+import shutil
+
+import pytest
+from preflight_support import assert_refused
+
+from recipe.htpo.config import compose
+from recipe.htpo.preflight.checkpoints import check_disk
+from recipe.htpo.preflight.environment import MEGATRON, check_versions
+
+MEGATRON_8B = ["layout=megatron/qwen3_8b", "model_engine=megatron"]
+CPU_MEGATRON = ["platform=cpu_megatron", "model_engine=megatron"]
+
+
+@pytest.mark.parametrize("layout, size", [("fsdp/qwen3_32b", 393.1), ("megatron/qwen3_32b", 458.7)])
+def test_too_little_room(tmp_path, monkeypatch, layout, size):
+    free = 500 * 10**9
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**12, 10**12 - free, free))
+    config = compose(
+        [
+            f"layout={layout}",
+            f"model_engine={'dp' if layout.startswith('fsdp') else 'megatron'}",
+            f"trainer.default_local_dir={tmp_path}/run/checkpoints",
+        ]
+    )
+    problems = list(check_disk(config))
+    message = rf"{tmp_path} has 500 GB free, 3 checkpoints of {size} GB"
+    assert_refused(problems, "trainer.default_local_dir", message, "max_actor_ckpt_to_keep")
+    config.trainer.max_actor_ckpt_to_keep = None
+    assert "2 checkpoints" in next(check_disk(config)).message
+    config.trainer.save_freq = -1
+    assert list(check_disk(config)) == []
+
+
+def test_an_unknown_model_is_not_guessed(tmp_path):
+    config = compose([f"trainer.default_local_dir={tmp_path}", "actor_rollout_ref.model.path=/no/such/model"])
+    assert list(check_disk(config)) == []
+
+
+def test_megatron_versions_on_the_cpu():
+    """The locked environment has them."""
+    assert list(check_versions(compose(CPU_MEGATRON))) == []
+
+
+def test_megatron_versions(monkeypatch):
+    monkeypatch.setitem(MEGATRON, "cpu", {"megatron-core": "0.15.0", "no-such-bridge": None})
+    messages = [problem.message for problem in check_versions(compose(CPU_MEGATRON))]
+    assert len(messages) == 2
+    assert messages[0].startswith("megatron-core is 0.16.1") and messages[0].endswith("needs 0.15.0")
+    assert messages[1] == "no-such-bridge is not installed, this recipe needs it"
+    assert list(check_versions(compose(["platform=cpu"]))) == []
+
+
+def test_megatron_versions_on_gpus():
+    found = {problem.message.split()[0]: problem for problem in check_versions(compose(MEGATRON_8B))}
+    assert {"megatron-bridge", "transformer-engine"} <= set(found)
+    assert "verl-htpo[megatron]" in found["megatron-bridge"].remedy

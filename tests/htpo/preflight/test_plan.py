@@ -1,0 +1,247 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The plan's arithmetic against what can be measured here: real models on the meta device, a real checkpoint; and the
+relations that the formulas must keep."""
+
+import io
+from dataclasses import replace
+
+import pytest
+import torch
+from rich.console import Console
+from transformers import AutoModelForCausalLM, Qwen2Config, Qwen3Config, Qwen3MoeConfig
+
+from recipe.htpo.config import compose
+from recipe.htpo.demo.model import make_model, make_tokenizer
+from recipe.htpo.preflight.engine import LAYOUT_ENGINES
+from recipe.htpo.preflight.plan.architecture import (
+    QWEN3,
+    UnknownArchitectureError,
+    find_architecture,
+    from_model_config,
+)
+from recipe.htpo.preflight.plan.checkpoint_size import checkpoint_bytes
+from recipe.htpo.preflight.plan.plan import GIB, make_plan
+from recipe.htpo.preflight.plan.rollout_memory import kv_bytes_per_token
+from recipe.htpo.preflight.plan.show import print_plan
+from recipe.htpo.preflight.plan.topology import Topology
+from recipe.htpo.preflight.plan.training_memory import (
+    TrainingSettings,
+    activation_bytes,
+    logits_bytes,
+    model_state,
+    training_phases,
+)
+
+SIZES = ["0_6b", "1_7b", "4b", "8b", "14b", "32b", "30b_a3b"]
+LAYOUTS = [f"{engine}/qwen3_{size}" for engine in LAYOUT_ENGINES for size in SIZES]
+
+QWEN3_8B = QWEN3["Qwen3-8B"]
+MOE = QWEN3["Qwen3-30B-A3B"]
+MEGATRON = Topology(engine="megatron", nodes=4, gpus_per_node=8, tensor=4, rollout_gpus=32)
+FSDP = Topology(engine="fsdp", nodes=4, gpus_per_node=8, shards=32, rollout_gpus=32)
+SETTINGS = TrainingSettings(
+    tokens_update=22528,
+    tokens_log_prob=22528,
+    recompute_layers=1,
+    param_offload=True,
+    optimizer_offload=True,
+    sequence_parallel=True,
+    update_computes_entropy=False,
+    entropy_chunk_size=0,
+    fp32_weights=False,
+)
+
+
+def model_config(shape):
+    """The Transformers configuration of a shape."""
+    sizes = {
+        "hidden_size": shape.hidden_size,
+        "num_hidden_layers": shape.num_layers,
+        "num_attention_heads": shape.num_heads,
+        "num_key_value_heads": shape.num_kv_heads,
+        "intermediate_size": shape.intermediate_size,
+        "vocab_size": shape.vocab_size,
+        "tie_word_embeddings": shape.tied_embeddings,
+    }
+    if not shape.qk_norm:
+        return Qwen2Config(**sizes)
+    if not shape.num_experts:
+        return Qwen3Config(**sizes, head_dim=shape.head_dim)
+    return Qwen3MoeConfig(
+        **sizes,
+        head_dim=shape.head_dim,
+        num_experts=shape.num_experts,
+        num_experts_per_tok=shape.experts_per_token,
+        moe_intermediate_size=shape.moe_intermediate_size,
+    )
+
+
+QWEN2 = replace(QWEN3["Qwen3-0.6B"], name="qwen2", head_dim=64, qk_norm=False, qkv_bias=True)
+
+
+@pytest.mark.parametrize("shape", [*QWEN3.values(), QWEN2], ids=lambda shape: shape.name)
+def test_parameters_are_the_real_models(shape):
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(model_config(shape))
+    assert sum(parameter.numel() for parameter in model.parameters()) == shape.parameters
+    layer = model.model.layers[0]
+    assert sum(parameter.numel() for parameter in layer.parameters()) == shape.layer_parameters
+
+
+@pytest.mark.parametrize("shape", [QWEN3_8B, MOE, QWEN2], ids=lambda shape: shape.name)
+def test_shape_from_a_configuration(shape):
+    found = from_model_config(shape.name, model_config(shape))
+    assert replace(found, max_positions=shape.max_positions) == shape
+
+
+def test_shape_from_a_directory_or_a_name(tmp_path):
+    tokenizer = make_tokenizer()
+    model = make_model(tokenizer, seed=0)
+    model.save_pretrained(tmp_path / "Qwen3-8B")
+    # What is there is looked at, whatever it is called.
+    assert find_architecture(str(tmp_path / "Qwen3-8B")).parameters == model.num_parameters()
+    base = find_architecture("Qwen/Qwen3-8B-Base")
+    assert base.parameters == QWEN3_8B.parameters and base.max_positions == 32768
+    # A directory of another machine.
+    assert find_architecture("/models/Qwen3-14B") == QWEN3["Qwen3-14B"]
+    with pytest.raises(UnknownArchitectureError, match="no model is to be found"):
+        find_architecture("/models/no-such-model")
+
+
+def test_checkpoint_is_what_fsdp_writes(tmp_path):
+    """verl's FSDP checkpoint manager saves the model's and the optimiser's state dicts; here on one rank."""
+    model = make_model(make_tokenizer(), seed=0)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(input_ids=torch.zeros(1, 4, dtype=torch.long), labels=torch.zeros(1, 4, dtype=torch.long)).loss.backward()
+    optimizer.step()
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    torch.save(optimizer.state_dict(), tmp_path / "optim.pt")
+    real = sum(path.stat().st_size for path in tmp_path.iterdir())
+    shape = from_model_config("demo", model.config)
+    assert checkpoint_bytes(shape, "fsdp", ["model", "optimizer", "extra"], fp32_weights=True) == pytest.approx(
+        real, rel=0.02
+    )
+
+
+def test_checkpoint_contents():
+    parameters = QWEN3_8B.parameters
+
+    def size(engine, *contents, **options):
+        return checkpoint_bytes(QWEN3_8B, engine, contents, fp32_weights=engine == "fsdp", **options)
+
+    assert size("fsdp", "model", "optimizer", "extra") == 12 * parameters
+    assert size("megatron", "model", "optimizer", "extra") == 14 * parameters
+    # Megatron's model already is a Hugging Face model.
+    assert size("megatron", "model", "optimizer", "hf_model") == 14 * parameters
+    assert size("megatron", "model", "hf_model", dist_checkpointing=True) == 4 * parameters
+    assert size("fsdp", "model", "hf_model") == 8 * parameters
+
+
+def test_state_adds_up_to_the_whole_model():
+    """What the ranks hold together: Megatron's weights once per data-parallel rank, its optimiser once."""
+    state = model_state(QWEN3_8B, MEGATRON, fp32_weights=False)
+    assert state.weights * MEGATRON.tensor == pytest.approx(2 * QWEN3_8B.parameters, rel=1e-3)
+    assert state.gradients == 2 * state.weights
+    assert state.optimizer * MEGATRON.world == pytest.approx(12 * QWEN3_8B.parameters, rel=1e-3)
+    sharded = model_state(QWEN3_8B, FSDP, fp32_weights=True)
+    assert (sharded.weights + sharded.gradients + sharded.optimizer) * FSDP.world == 16 * QWEN3_8B.parameters
+
+
+def test_experts_are_divided_by_expert_parallelism():
+    plain = replace(MEGATRON, expert=1, expert_tensor=1)
+    divided = replace(plain, expert=8)
+    experts = MOE.num_layers * MOE.expert_parameters
+    difference = model_state(MOE, plain, False).weights - model_state(MOE, divided, False).weights
+    assert difference == pytest.approx(2 * experts * (1 - 1 / 8))
+    # The optimiser of the experts is divided over all ranks either way.
+    assert model_state(MOE, plain, False).optimizer == pytest.approx(model_state(MOE, divided, False).optimizer)
+
+
+def test_recomputation_keeps_layer_inputs_only():
+    kept = 22528 * 36 * 2 * 4096 / 4
+    full = activation_bytes(QWEN3_8B, MEGATRON, SETTINGS)
+    assert kept < full < 2 * kept
+    without = activation_bytes(QWEN3_8B, MEGATRON, replace(SETTINGS, recompute_layers=0))
+    assert without > 10 * full
+    # Korthikanti et al. 2205.05198, equation 2 without its attention scores, for comparison: 34 h per token and layer.
+    assert without / (22528 * 36 / 4) == pytest.approx(34 * 4096, rel=0.4)
+
+
+def test_logits_are_divided_by_tensor_parallelism_and_grow_with_the_entropy():
+    one = logits_bytes(QWEN3_8B, replace(MEGATRON, tensor=1), SETTINGS, "log_prob")
+    assert one == 14 * 22528 * 151936
+    assert logits_bytes(QWEN3_8B, MEGATRON, SETTINGS, "log_prob") == one / 4
+    update = logits_bytes(QWEN3_8B, MEGATRON, SETTINGS, "update")
+    with_entropy = logits_bytes(QWEN3_8B, MEGATRON, replace(SETTINGS, update_computes_entropy=True), "update")
+    assert update < with_entropy
+    whole = logits_bytes(QWEN3_8B, FSDP, SETTINGS, "log_prob")
+    chunks = logits_bytes(QWEN3_8B, FSDP, replace(SETTINGS, entropy_chunk_size=1024), "log_prob")
+    assert chunks < whole
+
+
+def test_what_is_offloaded_is_not_there():
+    resident = replace(SETTINGS, param_offload=False, optimizer_offload=False)
+    offloaded, kept = (training_phases(QWEN3_8B, MEGATRON, settings)[0] for settings in (SETTINGS, resident))
+    assert offloaded.optimizer == offloaded.gradients == 0 < kept.optimizer < kept.gradients
+    # In the update everything is there.
+    assert training_phases(QWEN3_8B, MEGATRON, SETTINGS)[1] == training_phases(QWEN3_8B, MEGATRON, resident)[1]
+
+
+def test_kv_cache():
+    # 36 layers x 8 heads x 128 features x 2 (keys, values) x 2 bytes
+    assert kv_bytes_per_token(QWEN3_8B, 1) == 36 * 8 * 128 * 2 * 2
+    # Heads are repeated, not divided, beyond their number.
+    assert kv_bytes_per_token(QWEN3_8B, 16) == kv_bytes_per_token(QWEN3_8B, 8)
+
+
+@pytest.fixture(scope="module", params=LAYOUTS)
+def plan(request):
+    engine = LAYOUT_ENGINES[request.param.split("/")[0]]
+    return make_plan(compose([f"layout={request.param}", f"model_engine={engine}"]))
+
+
+def test_every_layout_fits_its_own_estimate(plan):
+    assert plan.warnings == [] and plan.missing is None
+    assert max(memory.total for memory in plan.memory.phases.values()) < 80 * GIB
+    # A step generates in a few waves, not in dozens.
+    in_flight = plan.memory.full_sequences_per_replica * plan.topology.rollout_replicas
+    assert 1 <= plan.work.responses / in_flight < 16
+
+
+def test_work_of_a_step(plan):
+    topology, work = plan.topology, plan.work
+    assert work.responses == 2048 and work.updates == 4 and work.tokens == 2048 * 22528
+    assert topology.data * topology.model_parallel == topology.world
+    assert work.responses_per_rank_and_update * topology.data == 512
+    assert topology.rollout_replicas * topology.rollout_replica == topology.world
+
+
+def test_warns_where_it_does_not_fit():
+    tight = make_plan(compose(["layout=megatron/qwen3_32b", "model_engine=megatron", "htpo.gpu_memory_gib=24"]))
+    assert any("update: about" in warning and "htpo.gpu_memory_gib" in warning for warning in tight.warnings)
+    # Without recomputation.
+    engine = "actor_rollout_ref.actor.megatron"
+    kept = [
+        f"{engine}.override_transformer_config.recompute_granularity=null",
+        f"{engine}.tensor_model_parallel_size=2",
+    ]
+    assert make_plan(compose(["layout=megatron/qwen3_8b", "model_engine=megatron", *kept])).warnings
+    small = ["layout=fsdp/qwen3_32b", "actor_rollout_ref.rollout.gpu_memory_utilization=0.25"]
+    assert any("KV cache" in warning for warning in make_plan(compose(small)).warnings)
+
+
+def test_printed(plan):
+    console = Console(width=120, record=True, file=io.StringIO())
+    print_plan(plan, console)
+    text = console.export_text()
+    for words in (plan.model.name, f"{plan.topology.world} GPUs", "2,048 responses", "KV cache", "GB each", "update"):
+        assert words in text
+    assert "warning" not in text
+
+
+def test_printed_without_a_model():
+    console = Console(width=120, record=True, file=io.StringIO())
+    print_plan(make_plan(compose(["actor_rollout_ref.model.path=/no/such/model"])), console)
+    text = console.export_text()
+    assert "no model is to be found at /no/such/model" in text and "8 GPUs" in text and "GiB" not in text
