@@ -145,7 +145,11 @@ class HTPOTrainerSync(HTPOTrainerMixin, PPOTrainerSync):
 
 
 # Both asynchronous trainers recompute the old policy's log-probabilities and entropy when a batch is taken, whatever
-# policies generated it, and take complete groups only: verl replaces a prompt of which a rollout failed.
+# policies generated it, and take complete groups only: verl replaces a prompt of which a rollout failed. How stale a
+# response may be: `trainer.v1.<mode>.num_warmup_batches` are generated ahead; a prompt older than
+# `trainer.v1.sampler.max_off_policy_threshold` policies is dropped or waited for (`max_off_policy_strategy`);
+# `algorithm.rollout_correction.rollout_is=token` weights a token by how far the policies have come apart.
+# `training/off_policy/*` has what came of it.
 
 
 @register_trainer("htpo_colocate_async")
@@ -155,4 +159,8 @@ class HTPOTrainerColocateAsync(HTPOTrainerMixin, PPOTrainerColocateAsync):
 
 @register_trainer("htpo_separate_async")
 class HTPOTrainerSeparateAsync(HTPOTrainerMixin, PPOTrainerSeparateAsync):
-    """HTPO on verl's trainer with rollout servers on GPUs of their own; each mini-batch is taken as it is complete."""
+    """HTPO on verl's trainer with rollout servers on GPUs of their own; each mini-batch is taken as it is complete.
+
+    `htpo/*` of a step are means over its mini-batches. Weights travel by an engine that needs accelerators, so this
+    trainer has been made and checked without them, and never been run.
+    """
