@@ -13,8 +13,8 @@
 #   RAY_PORT           port of the head node                               (default: 6379)
 #   DASHBOARD_PORT     port of the dashboard and of `ray job submit`       (default: 8265)
 #   DASHBOARD_HOST     where the dashboard listens; 0.0.0.0 for other machines too  (default: 127.0.0.1)
-#   NETWORK_INTERFACE  interface between the nodes, such as eth0 or bond0: Ray takes its address, NCCL and Gloo
-#                      set up their connections there                      (default: their own choice)
+#   NETWORK_INTERFACE  interface between the nodes, such as eth0 or bond0: Ray takes its address, and it is the default
+#                      of NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME        (default: their own choice)
 #   GPUS               GPUs that this node offers                          (default: all that Ray finds)
 #   RAY_TEMP_DIR       Ray's directory on this node's own disk             (default: Ray's, /tmp/ray)
 #   RAY_START_ARGS     more arguments of `ray start`, separated by blanks
