@@ -79,7 +79,8 @@ def train(config: DictConfig) -> None:
     cluster = ray_cluster.choose(config)
 
     def before_start() -> None:
-        problems = node_problems(config, join_timeout_s=0.0 if cluster is None else JOIN_TIMEOUT_S)
+        own = cluster is None
+        problems = node_problems(config, own=own, join_timeout_s=0.0 if own else JOIN_TIMEOUT_S)
         problems = problems or checkpoints.settle(config)
         if problems:
             preflight.print_problems(problems)

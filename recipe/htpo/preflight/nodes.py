@@ -46,21 +46,26 @@ class Node:
         return f"node {self.ip} (id {self.id[:12]})"
 
 
-def node_problems(config: DictConfig, join_timeout_s: float = 0.0) -> list[Problem]:
+def node_problems(config: DictConfig, *, own: bool = False, join_timeout_s: float = 0.0) -> list[Problem]:
     """What the nodes of the connected cluster lack for the run.
 
     Args:
         config: composed configuration.
+        own: the cluster is one that this process started for itself. Its workers run this very Python on this very
+            machine, so this process is looked at in their place, which takes no time.
         join_timeout_s: seconds to wait for nodes that may still join, where the GPUs do not suffice yet.
 
     Returns:
         One problem per cause and node; the field names the node by IP address and Ray's node id.
     """
     problems = list(_resource_problems(config, join_timeout_s))
+    distributions = _distributions(config)
     with _marker(Path(config.htpo.output_dir)) as marker:
+        paths = [*_input_paths(config), str(marker)]
         # The driver's own view is what the nodes are compared with.
-        here = node_probe.probe(_distributions(config), [])
-        reports = _probe_nodes(_alive_nodes(), _distributions(config), [*_input_paths(config), str(marker)])
+        here = node_probe.probe(distributions, paths)
+        nodes = _alive_nodes()
+        reports = [(node, here) for node in nodes] if own else _probe_nodes(nodes, distributions, paths)
     for node, report in reports:
         problems.extend(_report_problems(node, report, here, str(marker), str(config.htpo.output_dir)))
     return problems

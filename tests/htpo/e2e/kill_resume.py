@@ -106,7 +106,7 @@ def _wait_for_the_moment(story: Story, process: TrainingProcess, kind: str, chan
         happened, delay = lambda: _lines(story) > steps_before, chance.uniform(0, 4)
     else:
         # The workers' files are written within some ten milliseconds.
-        happened, delay = lambda: story.saved_steps() != saved_before, chance.uniform(0, 0.1)
+        happened, delay = lambda: story.saved_steps() != saved_before, chance.uniform(0, 0.03)
     look_again = 0.0
     while not happened():
         if time.monotonic() > look_again:

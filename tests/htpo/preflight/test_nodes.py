@@ -154,6 +154,17 @@ def test_every_cause_is_told(two_nodes: TwoNodes, inputs: list[str], tmp_path: P
 
 
 @pytest.mark.slow
+def test_a_plugin_that_did_not_load_is_told(two_nodes: TwoNodes, inputs: list[str], monkeypatch):
+    """In the place of a worker of its own cluster the driver looks at itself."""
+    config = compose(["platform=cpu", *inputs])
+    assert node_problems(config, own=True) == []
+    monkeypatch.setattr("recipe.htpo.seams.plugin._LOADED", False)
+    monkeypatch.setitem(sys.modules, "recipe.htpo.seams.plugin", sys.modules["recipe.htpo.seams.plugin"])
+    messages = [problem.message for problem in node_problems(config, own=True)]
+    assert len(messages) == 2 and all("do not load the plugin" in message for message in messages)
+
+
+@pytest.mark.slow
 def test_nodes_may_still_join(two_nodes: TwoNodes, inputs: list[str], capsys):
     config = compose(["platform=cpu", *inputs, "trainer.n_gpus_per_node=2"])
     fields = [problem.field for problem in node_problems(config, join_timeout_s=1.0)]
