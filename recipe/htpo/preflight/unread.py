@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from recipe.htpo.preflight.plan.topology import find_topology
 from recipe.htpo.preflight.problem import Problem
 
 ACTOR = "actor_rollout_ref.actor"
@@ -65,6 +66,12 @@ def check_misleading(config: DictConfig) -> Iterator[Problem]:
     if config.model_engine == "dp" and actor.strategy == "fsdp" and actor.fsdp_config.offload_policy:
         yield Problem(
             f"{ACTOR}.fsdp_config.offload_policy", "is True, but FSDP1 ignores it", f"set {ACTOR}.strategy=fsdp2"
+        )
+    if not config.actor_rollout_ref.hybrid_engine and find_topology(config).colocated:
+        yield Problem(
+            "actor_rollout_ref.hybrid_engine",
+            f"is False, but {config.trainer.v1.trainer_mode} generates on the trainer's GPUs",
+            "set it to True, or use trainer.v1.trainer_mode=htpo_separate_async",
         )
     if config.actor_rollout_ref.model.use_fused_kernels:
         yield Problem(

@@ -217,6 +217,19 @@ def test_work_of_a_step(plan):
     assert topology.rollout_replicas * topology.rollout_replica == topology.world
 
 
+def test_separate_servers():
+    """vLLM's share is then all that its GPUs hold; the trainer's keep nothing of it."""
+    pool = ["rollout.nnodes=2", "rollout.n_gpus_per_node=8", "rollout.tensor_model_parallel_size=2"]
+    mode = ["layout=fsdp/qwen3_0_6b", "trainer.v1.trainer_mode=htpo_separate_async"]
+    plan = make_plan(compose([*mode, *(f"actor_rollout_ref.{override}" for override in pool)]))
+    assert plan.topology.world == 8 and plan.topology.rollout_replicas == 8 and not plan.topology.colocated
+    rollout = plan.memory.phases["rollout"]
+    assert rollout.optimizer == rollout.gradients == 0 and rollout.total == pytest.approx(0.7 * 80 * GIB)
+    console = Console(width=120, record=True, file=io.StringIO())
+    print_plan(plan, console)
+    assert "8 vLLM replicas of 2 GPUs, on 16 GPUs of their own" in console.export_text()
+
+
 def test_warns_where_it_does_not_fit():
     tight = make_plan(compose(["layout=megatron/qwen3_32b", "model_engine=megatron", "htpo.gpu_memory_gib=24"]))
     assert any("update: about" in warning and "htpo.gpu_memory_gib" in warning for warning in tight.warnings)

@@ -236,7 +236,7 @@ def test_the_command(sound, tmp_path):
     """Exit code 0 from any directory with settings and plan, or 2 and every problem."""
     passed = run("recipe.htpo.preflight", tmp_path, *sound)
     assert passed.returncode == 0 and "preflight passed" in passed.stdout, passed.stderr
-    for words in ("settings", "objectives: htpo", "1 vLLM replicas", "256 responses", "GB each"):
+    for words in ("settings", "objectives: htpo", "1 vLLM replica of 1 GPU", "256 responses", "GB each"):
         assert words in passed.stdout
     refused = run(
         "recipe.htpo.preflight",

@@ -149,7 +149,7 @@ def _memory(config: DictConfig, topology: Topology, model: Architecture) -> Memo
         RolloutSettings(
             gpu_bytes=config.htpo.gpu_memory_gib * GIB,
             gpu_memory_utilization=config.actor_rollout_ref.rollout.gpu_memory_utilization,
-            colocated=config.actor_rollout_ref.hybrid_engine,
+            colocated=topology.colocated,
             param_offload=engine.param_offload,
             optimizer_offload=engine.optimizer_offload,
         ),

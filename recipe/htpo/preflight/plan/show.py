@@ -39,19 +39,21 @@ def _numbers(plan: Plan) -> Table:
     table.add_column(overflow="fold")
     if plan.model is not None:
         table.add_row("model", f"{plan.model.name}, {plan.model.parameters / 1e9:,.4g} G parameters")
-    table.add_row("training", f"{topology.world} GPUs on {topology.nodes} nodes: {_groups(plan)}")
-    own = "the same GPUs" if topology.rollout_gpus == topology.world else f"{topology.rollout_gpus} GPUs of their own"
+    table.add_row("training", f"{_count(topology.world, 'GPU')} on {_count(topology.nodes, 'node')}: {_groups(plan)}")
     table.add_row(
-        "generation", f"{topology.rollout_replicas} vLLM replicas of {topology.rollout_replica} GPUs, on {own}"
+        "generation",
+        f"{_count(topology.rollout_replicas, 'vLLM replica')} of {_count(topology.rollout_replica, 'GPU')}, on "
+        + ("the same GPUs, in turn" if topology.colocated else f"{_count(topology.rollout_gpus, 'GPU')} of their own"),
     )
     table.add_row(
         "step",
-        f"{work.prompts} prompts, {work.responses:,} responses, at most {work.tokens:,} tokens; {work.updates} updates",
+        f"{work.prompts} prompts, {work.responses:,} responses, at most {work.tokens:,} tokens; "
+        f"{_count(work.updates, 'update')}",
     )
     table.add_row(
         "update",
         f"{work.responses_per_rank_and_update} responses per data-parallel rank, "
-        f"in at most {work.micro_batches_per_update} micro-batches",
+        f"in at most {_count(work.micro_batches_per_update, 'micro-batch')}",
     )
     if plan.memory is not None:
         sequences = plan.memory.full_sequences_per_replica
@@ -67,6 +69,11 @@ def _numbers(plan: Plan) -> Table:
             size += f": {plan.checkpoint * (plan.checkpoints_kept + 1) / GB:,.4g} GB while the next is written"
         table.add_row("checkpoints", size)
     return table
+
+
+def _count(number: int, noun: str) -> str:
+    plural = noun if number == 1 else f"{noun}{'es' if noun.endswith('ch') else 's'}"
+    return f"{number} {plural}"
 
 
 def _groups(plan: Plan) -> str:

@@ -22,6 +22,8 @@ class Topology:
     expert_tensor: int = 1
     # Ranks over which FSDP splits weights, gradients and optimiser.
     shards: int = 1
+    # Whether vLLM runs on the trainer's GPUs, in turn with it, and on how many it runs.
+    colocated: bool = True
     rollout_gpus: int = 1
     rollout_tensor: int = 1
     rollout_data: int = 1
@@ -64,12 +66,13 @@ def find_topology(config: DictConfig) -> Topology:
     """
     actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
     nodes, gpus = config.trainer.nnodes, config.trainer.n_gpus_per_node
-    # Without the hybrid engine vLLM has GPUs of its own (verl/workers/rollout/llm_server.py).
-    rollout_gpus = nodes * gpus if config.actor_rollout_ref.hybrid_engine else rollout.nnodes * rollout.n_gpus_per_node
+    # The separate asynchronous trainer has a pool for vLLM (verl/trainer/ppo/v1/trainer_separate_async.py).
+    separate = str(config.trainer.v1.trainer_mode).endswith("separate_async")
     shared = {
         "nodes": nodes,
         "gpus_per_node": gpus,
-        "rollout_gpus": rollout_gpus,
+        "colocated": not separate,
+        "rollout_gpus": rollout.nnodes * rollout.n_gpus_per_node if separate else nodes * gpus,
         "rollout_tensor": rollout.tensor_model_parallel_size,
         "rollout_data": rollout.data_parallel_size,
     }
