@@ -42,6 +42,14 @@ def check_megatron(config: DictConfig) -> Iterator[Problem]:
             "has no value, but use_dist_checkpointing=True loads the first weights from there",
             "set it, or use_dist_checkpointing=False",
         )
+    decay_steps = actor.optim.lr_decay_steps or config.trainer.total_training_steps
+    if decay_steps is not None and actor.optim.lr_warmup_steps >= decay_steps:
+        yield Problem(
+            f"{ACTOR}.optim.lr_warmup_steps",
+            f"is {actor.optim.lr_warmup_steps}, and the schedule has {decay_steps} steps "
+            "(optim.lr_decay_steps, or trainer.total_training_steps); megatron-core needs more steps than warm-up",
+            "lower it, or train longer",
+        )
     recompute = engine.override_transformer_config
     if recompute.get("recompute_granularity") == "full":
         for name in ("recompute_method", "recompute_num_layers"):
