@@ -18,11 +18,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from data_prep.build import BuildOptions, build_split
-from data_prep.dataset import GenerateOptions
-from data_prep.registry import find_data_set
 from recipe.htpo.config import compose
-from recipe.htpo.demo.model import make_model, make_tokenizer
 from recipe.htpo.preflight import nodes
 from recipe.htpo.preflight.nodes import CPUS_PER_GPU, Node, node_problems
 
@@ -64,22 +60,10 @@ class TwoNodes:
     second_id: str
 
 
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    root = tmp_path_factory.mktemp("inputs")
-    for split in ("train", "test"):
-        options = BuildOptions(generate=GenerateOptions(train_rows=48, test_rows=16))
-        build_split(find_data_set("arithmetic"), split, root / f"{split}.parquet", options)
-    tokenizer = make_tokenizer()
-    tokenizer.save_pretrained(root / "model")
-    make_model(tokenizer, seed=0).save_pretrained(root / "model")
-    return [
-        f"data.train_files={root}/train.parquet",
-        f"data.val_files={root}/test.parquet",
-        f"actor_rollout_ref.model.path={root}/model",
-        f"htpo.output_dir={root}/run",
-        "trainer.nnodes=2",
-    ]
+@pytest.fixture
+def wide(sound: list[str], tmp_path: Path) -> list[str]:
+    """Overrides of a run over two nodes."""
+    return [*sound, f"htpo.output_dir={tmp_path}/run", "trainer.nnodes=2"]
 
 
 @pytest.fixture(scope="module")
@@ -121,9 +105,9 @@ def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
 
 
 @pytest.mark.slow
-def test_the_command_names_the_node_that_lacks_the_package(two_nodes: TwoNodes, inputs: list[str], tmp_path: Path):
+def test_the_command_names_the_node_that_lacks_the_package(two_nodes: TwoNodes, wide: list[str], tmp_path: Path):
     """Exit code 2, before anything of verl runs anywhere."""
-    command = [sys.executable, "-m", "recipe.htpo.main_htpo", "platform=cpu", *inputs]
+    command = [sys.executable, "-m", "recipe.htpo.main_htpo", *wide]
     environment = {**os.environ, "RAY_ADDRESS": two_nodes.address}
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
     assert result.returncode == 2, result.stdout + result.stderr
@@ -137,10 +121,10 @@ def test_the_command_names_the_node_that_lacks_the_package(two_nodes: TwoNodes, 
 
 
 @pytest.mark.slow
-def test_every_cause_is_told(two_nodes: TwoNodes, inputs: list[str], tmp_path: Path, monkeypatch):
+def test_every_cause_is_told(two_nodes: TwoNodes, wide: list[str], tmp_path: Path, monkeypatch):
     """Too few GPUs, an output directory that is relative, and the package missing on one node: all at once."""
     monkeypatch.chdir(tmp_path)
-    config = compose(["platform=cpu", *inputs, "trainer.nnodes=3", "htpo.output_dir=only/here"])
+    config = compose([*wide, "trainer.nnodes=3", "htpo.output_dir=only/here"])
     found = {problem.field: problem for problem in node_problems(config)}
     gpus = found.pop("trainer.nnodes")
     assert "3 groups" in gpus.message and "1 of them find no place" in gpus.message and "for ever" in gpus.remedy
@@ -154,9 +138,9 @@ def test_every_cause_is_told(two_nodes: TwoNodes, inputs: list[str], tmp_path: P
 
 
 @pytest.mark.slow
-def test_a_plugin_that_did_not_load_is_told(two_nodes: TwoNodes, inputs: list[str], monkeypatch):
+def test_a_plugin_that_did_not_load_is_told(two_nodes: TwoNodes, wide: list[str], monkeypatch):
     """In the place of a worker of its own cluster the driver looks at itself."""
-    config = compose(["platform=cpu", *inputs])
+    config = compose(wide)
     assert node_problems(config, own=True) == []
     monkeypatch.setattr("recipe.htpo.seams.plugin._LOADED", False)
     monkeypatch.setitem(sys.modules, "recipe.htpo.seams.plugin", sys.modules["recipe.htpo.seams.plugin"])
@@ -165,8 +149,8 @@ def test_a_plugin_that_did_not_load_is_told(two_nodes: TwoNodes, inputs: list[st
 
 
 @pytest.mark.slow
-def test_nodes_may_still_join(two_nodes: TwoNodes, inputs: list[str], capsys):
-    config = compose(["platform=cpu", *inputs, "trainer.n_gpus_per_node=2"])
+def test_nodes_may_still_join(two_nodes: TwoNodes, wide: list[str], capsys):
+    config = compose([*wide, "trainer.n_gpus_per_node=2"])
     fields = [problem.field for problem in node_problems(config, join_timeout_s=1.0)]
     assert "trainer.nnodes" in fields
     assert "waiting up to 1 s for more nodes" in capsys.readouterr().out
