@@ -5,6 +5,7 @@
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,10 +77,17 @@ def run_layout(name: str, inputs: Path, outputs: Path, only: str = "") -> dict[s
                 subprocess.Popen(command, env=environment | ranks, stdout=stream, stderr=subprocess.STDOUT)
             )
     try:
-        codes = [process.wait(timeout=TIMEOUT_S) for process in processes]
+        deadline = time.monotonic() + TIMEOUT_S
+        while time.monotonic() < deadline:
+            codes = [process.poll() for process in processes]
+            # A rank that ended with an error leaves the others waiting for it.
+            if any(codes) or None not in codes:
+                break
+            time.sleep(0.2)
     finally:
         for process in processes:
             process.kill()
+    codes = [process.wait() for process in processes]
     assert not any(codes), "\n".join(f"{log}:\n{log.read_text()[-4000:]}" for log in logs)
     ranks = [torch.load(outputs / f"rank{rank}.pt") for rank in range(layout.processes)]
     return {case: CaseResult([rank[case] for rank in ranks]) for case in ranks[0]}
