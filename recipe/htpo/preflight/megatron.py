@@ -10,6 +10,8 @@ from recipe.htpo.preflight.problem import Problem
 
 ACTOR = "actor_rollout_ref.actor"
 MEGATRON = f"{ACTOR}.megatron"
+# verl's default, and megatron-core's.
+ADAM_BETAS = [0.9, 0.999]
 
 
 def check_megatron(config: DictConfig) -> Iterator[Problem]:
@@ -41,6 +43,18 @@ def check_megatron(config: DictConfig) -> Iterator[Problem]:
             f"{MEGATRON}.dist_checkpointing_path",
             "has no value, but use_dist_checkpointing=True loads the first weights from there",
             "set it, or use_dist_checkpointing=False",
+        )
+    if not actor.optim.use_checkpoint_opt_param_scheduler:
+        yield Problem(
+            f"{ACTOR}.optim.use_checkpoint_opt_param_scheduler",
+            "is False; a resumed run would begin its learning-rate schedule anew",
+            "set it to True",
+        )
+    if list(actor.optim.betas) != ADAM_BETAS:
+        yield Problem(
+            f"{ACTOR}.optim.betas",
+            f"is {list(actor.optim.betas)}, which verl 0.9.1 does not hand to megatron-core",
+            f"leave it at {ADAM_BETAS}, and set +{ACTOR}.optim.override_optimizer_config.adam_beta1 and adam_beta2",
         )
     decay_steps = actor.optim.lr_decay_steps or config.trainer.total_training_steps
     if decay_steps is not None and actor.optim.lr_warmup_steps >= decay_steps:
