@@ -20,6 +20,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from recipe.htpo.preflight.problem import Problem
+from recipe.htpo.run.metrics_log import recover_saved_step
 
 TRACKER = "latest_checkpointed_iteration.txt"
 _STEP_DIRECTORY = re.compile(r"global_step_(\d+)")
@@ -33,7 +34,8 @@ def settle(config: DictConfig) -> list[Problem]:
     """See that the run resumes from a whole checkpoint; where verl would not, name another one to it, with the reason.
 
     With `trainer.resume_mode=auto` that is the checkpoint that verl's tracker file names or, if that is not whole or
-    the file is damaged or missing, the newest whole one. The tracker file is replaced atomically.
+    the file is damaged or missing, the newest whole one. The tracker file is replaced atomically,
+    and the record of the step is completed.
 
     Returns:
         A problem when the run was further than any whole checkpoint, or `resume_path` names one that is not whole.
@@ -58,6 +60,7 @@ def settle(config: DictConfig) -> list[Problem]:
             if step != named:
                 print(f"resuming from global_step_{step}: {tracker} names {_name(tracker, named)}", flush=True)
                 _write(tracker, step)
+            recover_saved_step(config.htpo.output_dir, directory / f"global_step_{step}")
             return []
         print(f"not resuming from global_step_{step}: {lacking}", flush=True)
     if named is None:
@@ -115,14 +118,39 @@ def _torch_file_lacks(path: Path) -> Iterator[str]:
 
 
 def _megatron_lacks(role: Path) -> Iterator[str]:
+    """The manifest names what was saved; weights are in Hugging Face's format, or sharded like the optimiser."""
     manifest = role / _MEGATRON_MANIFEST
     try:
-        json.loads(manifest.read_text(encoding="utf-8"))
+        contents = json.loads(manifest.read_text(encoding="utf-8"))["contents"]
     except (OSError, json.JSONDecodeError):
         yield f"{manifest} is missing or cut short"
         return
-    for directory in sorted(role.glob("*/dist_ckpt")):
-        yield from _sharded_lacks(directory)
+    sharded = {entry["path"] for entry in contents.values() if entry["format"] == "megatron_dist_checkpoint"}
+    for path in sorted(sharded):
+        yield from _sharded_lacks(role / path)
+    if contents.get("model", {}).get("format") == "huggingface":
+        yield from _weights_lack(role / contents["model"]["path"])
+
+
+def _weights_lack(directory: Path) -> Iterator[str]:
+    """The safetensors files of a Hugging Face directory: one, or those of its index."""
+    from safetensors import SafetensorError, safe_open
+
+    index = directory / "model.safetensors.index.json"
+    names = {"model.safetensors"}
+    if index.is_file():
+        try:
+            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except json.JSONDecodeError:
+            yield f"{index} is cut short"
+            return
+    for name in sorted(names):
+        try:
+            safe_open(directory / name, framework="pt")
+        except FileNotFoundError:
+            yield f"{directory / name} is missing"
+        except SafetensorError as error:
+            yield f"{directory / name} is cut short ({error})"
 
 
 def _sharded_lacks(directory: Path) -> Iterator[str]:

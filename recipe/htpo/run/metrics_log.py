@@ -3,12 +3,18 @@
 """The metrics of a run, from the files of all its starts."""
 
 import json
+from collections.abc import Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from recipe.htpo.run.record import METRICS_DIR
 
 Steps = dict[int, dict[str, Any]]
+
+SAVED_STEP_FILE = "metrics.json"
 
 
 def read_steps(output_dir: str | Path) -> Steps:
@@ -25,6 +31,34 @@ def read_steps(output_dir: str | Path) -> Steps:
                 continue
             steps.setdefault(int(entry["step"]), {}).update(entry["data"])
     return dict(sorted(steps.items()))
+
+
+def write_saved_step(checkpoint: Path, step: int, metrics: Mapping[str, Any]) -> None:
+    """Put a step's metrics into its checkpoint: verl records a step only after it was saved and validated."""
+    checkpoint.mkdir(parents=True, exist_ok=True)
+    numbers = {name: value for name, value in metrics.items() if isinstance(value, Real)}
+    line = orjson.dumps({"step": step, "data": numbers}, option=orjson.OPT_SERIALIZE_NUMPY)
+    (checkpoint / SAVED_STEP_FILE).write_bytes(line)
+
+
+def recover_saved_step(output_dir: str | Path, checkpoint: Path) -> None:
+    """Record the step of a checkpoint, if the run was killed between its save and its record.
+
+    It goes to the end of the newest metrics file, which is the killed start's. Its timing is not known, and its
+    validation is made again by `trainer.val_before_train`.
+    """
+    saved = checkpoint / SAVED_STEP_FILE
+    files = sorted((Path(output_dir) / METRICS_DIR).glob("*.jsonl"))
+    if not saved.is_file() or not files:
+        return
+    entry = json.loads(saved.read_bytes())
+    recorded = read_steps(output_dir).get(int(entry["step"]), {})
+    if recorded | entry["data"] == recorded:
+        return
+    with files[-1].open("rb+") as stream:
+        # On a line of its own, after what a killed process did not finish.
+        unfinished = stream.read()[-1:] not in (b"", b"\n")
+        stream.write(b"\n" * unfinished + saved.read_bytes() + b"\n")
 
 
 def validation_accuracy(metrics: dict[str, Any]) -> dict[str, float]:

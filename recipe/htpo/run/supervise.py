@@ -132,8 +132,9 @@ def _line(step: int, metrics: dict[str, float]) -> str:
             f"pass rate {metrics['htpo/pass_rate']:.3f}",
             f"hard prompts {metrics['htpo/hard_prompt_frac']:.2f}",
             f"entropy {metrics['actor/entropy']:.3f}",
-            f"{metrics['timing_s/step']:.1f} s",
         ]
+    if "timing_s/step" in metrics:
+        parts.append(f"{metrics['timing_s/step']:.1f} s")
     parts += [f"held-out {source} accuracy {value:.3f}" for source, value in validation_accuracy(metrics).items()]
     return "  ".join(parts)
 

@@ -4,6 +4,7 @@
 
 from copy import deepcopy
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from verl.utils.config import omega_conf_to_dataclass
 from recipe.htpo.config import objective_config
 from recipe.htpo.objective import metrics_from_sums
 from recipe.htpo.run.checkpoints import prune
+from recipe.htpo.run.metrics_log import write_saved_step
 from recipe.htpo.run.watchdog import Watchdog
 from recipe.htpo.seams.loss import CORRECT_FIELD, HARD_FIELD, SUMS_PREFIX, htpo_loss
 from recipe.htpo.seams.responses import ResponseFacts
@@ -44,6 +46,7 @@ class HTPOTrainerMixin(PPOTrainer):
         self.watchdog = Watchdog(timeout_s=config.htpo.watchdog_timeout_s)
         self.watchdog.start("the start of the workers and the rollout servers")
         self._refilled_prompts = 0
+        self._step_metrics: dict[str, Any] = {}
         super().__init__(config)
         if config.htpo.replay_poll_interval_s is not None:
             self.replay_buffer.poll_interval = config.htpo.replay_poll_interval_s
@@ -78,9 +81,16 @@ class HTPOTrainerMixin(PPOTrainer):
         super().on_validate_end()
         self.watchdog.beat(f"the step after validation {self.global_steps}")
 
+    def step(self, metrics: dict, timing_raw: dict) -> KVBatchMeta:
+        batch = super().step(metrics, timing_raw)
+        self._step_metrics = dict(metrics)
+        return batch
+
     def _save_checkpoint(self) -> None:
-        super()._save_checkpoint()
         settings = self.config.trainer
+        checkpoint = Path(settings.default_local_dir) / f"global_step_{self.global_steps}"
+        write_saved_step(checkpoint, self.global_steps, self._step_metrics)
+        super()._save_checkpoint()
         keep = settings.max_actor_ckpt_to_keep
         if self.use_critic and keep:
             keep = max(keep, settings.max_critic_ckpt_to_keep) if settings.max_critic_ckpt_to_keep else None

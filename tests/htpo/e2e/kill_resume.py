@@ -41,7 +41,8 @@ class Kill:
     tracker: str
     whole: list[int]
     broken: list[str]
-    resumed_from: int = 0
+    resumed_from: int | None = None
+    """The step that the next start resumed from, 0 for a new run; None when it was killed before."""
 
 
 @dataclass
@@ -138,9 +139,11 @@ def _look(story: Story, kind: str) -> Kill:
     )
 
 
-def _resumed_from(log: str) -> int:
+def _resumed_from(log: str) -> int | None:
     marker = "setting global step to "
-    return int(log.rpartition(marker)[2].split()[0]) if marker in log else 0
+    if marker in log:
+        return int(log.rpartition(marker)[2].split()[0])
+    return 0 if "Training Progress:" in log else None
 
 
 def findings(story: Story) -> Iterator[str]:
@@ -148,7 +151,7 @@ def findings(story: Story) -> Iterator[str]:
     if story.codes != [0]:
         yield f"exit code {story.codes} of the last start"
     for kill in story.kills:
-        if kill.resumed_from != max(kill.whole, default=0) and str(kill.resumed_from) != kill.tracker:
+        if kill.resumed_from is not None and kill.resumed_from != max(kill.whole, default=0):
             yield f"resumed from {kill.resumed_from}: {kill}"
         if kill.tracker.isdigit() and int(kill.tracker) not in kill.whole:
             yield f"the tracker names a checkpoint that is not whole: {kill}"
@@ -159,9 +162,7 @@ def findings(story: Story) -> Iterator[str]:
 
 def _steps_findings(story: Story) -> Iterator[str]:
     steps = read_steps(story.output_dir)
-    # A step that was saved and killed before it was recorded is not trained again: its weights stand, its line is lost.
-    unrecorded = {kill.resumed_from for kill in story.kills if kill.recorded < kill.resumed_from}
-    missing = set(range(1, story.steps + 1)) - steps.keys() - unrecorded
+    missing = set(range(1, story.steps + 1)) - steps.keys()
     if missing:
         yield f"steps without a record: {sorted(missing)}"
     rates: dict[int, set[float]] = {}
@@ -188,7 +189,7 @@ def _order_findings(story: Story) -> Iterator[str]:
     """The prompts of every step are those that the data's order gives it, counted from the first start."""
     expected = list(data_order(story.overrides, story.steps))
     # Such a step is not trained again; its rollouts are written after it was saved, and may be lost.
-    saved_last = {kill.resumed_from for kill in story.kills}
+    saved_last = {kill.resumed_from for kill in story.kills if kill.resumed_from}
     for step in sorted(set(range(1, story.steps + 1)) - saved_last):
         file = story.output_dir / "rollouts" / f"{step}.jsonl"
         if not file.exists():

@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which checkpoint a run resumes from when its end, or the machine's, left the newest one damaged."""
 
+import json
 import shutil
 
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
+from safetensors.torch import save_file
 from verl.utils.checkpoint.checkpoint_manager import find_latest_ckpt_path
 
 from recipe.htpo.config import compose
@@ -137,16 +139,29 @@ def test_async_trainers_need_the_queue(tmp_path):
 
 
 def test_megatron(tmp_path):
-    """The manifest, which verl writes last, and every shard that the metadata of a distributed checkpoint names."""
+    """What the manifest names, which verl writes last: sharded state, and weights in Hugging Face's format.
+
+    A real one is read in tests/htpo/e2e/test_cpu_megatron.py.
+    """
     path = save(tmp_path, 5)
     config = configuration(tmp_path)
     config.actor_rollout_ref.actor.strategy = "megatron"
-    manifest = path / "actor" / "ckpt_contents.json"
+    actor = path / "actor"
+    manifest = actor / "ckpt_contents.json"
     assert list(what_is_lacking(path, config)) == [f"{manifest} is missing or cut short"]
-    manifest.write_text("{}")
-    shards = path / "actor" / "optimizer" / "dist_ckpt"
+    contents = {
+        "model": {"format": "huggingface", "path": "model/huggingface"},
+        "optimizer": {"format": "megatron_dist_checkpoint", "path": "optimizer/dist_ckpt"},
+    }
+    manifest.write_text(json.dumps({"contents": contents}))
+    weights, shards = actor / "model" / "huggingface", actor / "optimizer" / "dist_ckpt"
+    weights.mkdir(parents=True)
+    # verl makes it in any case; it stays empty when a bridge saves the weights.
+    (actor / "model" / "dist_ckpt").mkdir()
+    save_file({"weight": torch.ones(1000)}, weights / "model.safetensors")
     dcp.save({"weight": torch.ones(1000)}, checkpoint_id=str(shards), no_dist=True)
     assert list(what_is_lacking(path, config)) == []
+
     (shard,) = shards.glob("*.distcp")
     cut(shard)
     assert list(what_is_lacking(path, config)) == [f"{shard} is cut short"]
@@ -154,6 +169,29 @@ def test_megatron(tmp_path):
     assert list(what_is_lacking(path, config)) == [f"{shard} is missing"]
     (shards / ".metadata").unlink()
     assert ".metadata cannot be read" in next(what_is_lacking(path, config))
+
+
+def test_megatron_weights_in_several_files(tmp_path):
+    path = save(tmp_path, 5)
+    config = configuration(tmp_path)
+    config.actor_rollout_ref.actor.strategy = "megatron"
+    contents = {"model": {"format": "huggingface", "path": "model/huggingface"}}
+    (path / "actor" / "ckpt_contents.json").write_text(json.dumps({"contents": contents}))
+    weights = path / "actor" / "model" / "huggingface"
+    weights.mkdir(parents=True)
+    names = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    for name in names:
+        save_file({name: torch.ones(100)}, weights / name)
+    index = weights / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {name: name for name in names}}))
+    assert list(what_is_lacking(path, config)) == []
+    cut(weights / names[1])
+    (lacking,) = what_is_lacking(path, config)
+    assert lacking.startswith(f"{weights / names[1]} is cut short")
+    (weights / names[1]).unlink()
+    assert list(what_is_lacking(path, config)) == [f"{weights / names[1]} is missing"]
+    cut(index)
+    assert list(what_is_lacking(path, config)) == [f"{index} is cut short"]
 
 
 def test_only_the_newest_are_kept(tmp_path):

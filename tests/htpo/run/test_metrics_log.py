@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Metrics of a run over all its starts, from files that verl's own logger wrote."""
 
+import numpy as np
 import pytest
 from verl.utils.tracking import FileLogger
 
-from recipe.htpo.run.metrics_log import read_steps, validation_accuracy
+from recipe.htpo.run.metrics_log import read_steps, recover_saved_step, validation_accuracy, write_saved_step
 from recipe.htpo.run.record import next_metrics_file
 
 
@@ -78,3 +79,34 @@ def test_a_character_cut_in_the_middle(tmp_path, log):
 )
 def test_held_out_accuracy_is_mean_at_n_of_acc(name, found):
     assert validation_accuracy({name: 0.5}) == found
+
+
+@pytest.mark.parametrize("unfinished", ["", '{"step": 2, "da'])
+def test_a_step_that_was_saved_and_not_recorded(tmp_path, log, unfinished):
+    """Killed between the save of step 2 and its record, possibly in the middle of the line."""
+    path = log({1: {"x": 1.0}})
+    with path.open("a") as stream:
+        stream.write(unfinished)
+    checkpoint = tmp_path / "checkpoints" / "global_step_2"
+    write_saved_step(checkpoint, 2, {"x": np.float32(2.0), "n": np.int64(3), "counts": {0.0: 1}})
+    for _ in range(2):
+        recover_saved_step(tmp_path, checkpoint)
+        assert read_steps(tmp_path) == {1: {"x": 1.0}, 2: {"x": 2.0, "n": 3}}
+    # Once only, and the next start has a file of its own.
+    assert path.read_text().count('"step":2') == 1
+    assert log({3: {"x": 3.0}}).name == "0001.jsonl"
+
+
+def test_a_step_that_was_recorded_stays_as_it_is(tmp_path, log):
+    path = log({1: {"x": 1.0, "timing_s/step": 0.5}})
+    before = path.read_bytes()
+    write_saved_step(tmp_path / "global_step_1", 1, {"x": 1.0})
+    recover_saved_step(tmp_path, tmp_path / "global_step_1")
+    assert path.read_bytes() == before
+
+
+def test_checkpoints_without_metrics(tmp_path, log):
+    """Of an earlier version."""
+    path = log({1: {"x": 1.0}})
+    recover_saved_step(tmp_path, tmp_path / "global_step_1")
+    assert read_steps(tmp_path) == {1: {"x": 1.0}} and path.exists()
