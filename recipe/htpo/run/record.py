@@ -20,6 +20,8 @@ METRICS_DIR = "metrics"
 FREE_FIELDS = (
     "htpo.dry_run",
     "htpo.check_versions",
+    "htpo.gpu_memory_gib",
+    "htpo.layout",
     "htpo.watchdog_timeout_s",
     "htpo.replay_poll_interval_s",
     "trainer.total_training_steps",
