@@ -42,6 +42,8 @@ PARAMETERS = {
     (PPOTrainer, "on_step_end"): "self",
     (PPOTrainer, "on_validate_begin"): "self",
     (PPOTrainer, "on_validate_end"): "self",
+    (PPOTrainer, "step"): "self metrics timing_raw",
+    (PPOTrainer, "_save_checkpoint"): "self",
     (PPOTrainer, "_add_prompts_to_generate"): "self num_prompts",
     (PPOTrainer, "_compute_advantage"): "self batch metrics",
     (PPOTrainer, "_update_actor"): "self batch metrics",
