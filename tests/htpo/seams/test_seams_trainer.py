@@ -12,7 +12,6 @@ from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 from recipe.htpo.config import compose
 from recipe.htpo.seams.trainer import HTPOTrainerSync
 
-
 # Rollout servers on GPUs of their own; a mini-batch is what is taken at a time.
 SEPARATE = (
     "trainer.v1.separate_async.parameter_sync_step=4",
