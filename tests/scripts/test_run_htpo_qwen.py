@@ -1,6 +1,6 @@
 # Copyright 2026 The verl-htpo authors
 # SPDX-License-Identifier: Apache-2.0
-"""`scripts/run_htpo_qwen.sh`: names, paths, and a dry run of every layout."""
+"""`scripts/run_htpo_qwen.sh`: names, paths, dry runs."""
 
 import shlex
 
@@ -69,7 +69,7 @@ def test_defaults_and_the_callers_directory(tmp_path):
     assert config.trainer.nnodes == 4 and config.data.seed == 7
 
 
-@pytest.mark.parametrize("spelling", ["Qwen/Qwen3-30B-A3B-Base", "Qwen3-30B-A3B", "30b-a3b", "qwen3_30b_a3b"])
+@pytest.mark.parametrize("spelling", ["Qwen/Qwen3-30B-A3B-Base", "30b-a3b"])
 def test_spellings_of_a_size_and_given_knobs(spelling):
     finished = run_script(
         SCRIPT, "--dry-run", MODEL=spelling, BACKEND="fsdp", NNODES=2, GPUS_PER_NODE=4, MODEL_PATH="Qwen/Other"
@@ -81,8 +81,10 @@ def test_spellings_of_a_size_and_given_knobs(spelling):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_dry_run_of_every_layout(layout):
-    finished = run_script(SCRIPT, "--dry-run", MODEL=layout.stem, BACKEND=layout.parent.name, ALGO="dapo")
+@pytest.mark.parametrize("backend", ["megatron", "fsdp"])
+@pytest.mark.parametrize("model", ["qwen3_8b", "qwen3_30b_a3b"])
+def test_dry_run(model, backend):
+    """Every layout is dry-run in tests/htpo/config/test_layouts.py; here by the script, in a process of its own."""
+    finished = run_script(SCRIPT, "--dry-run", MODEL=model, BACKEND=backend, ALGO="dapo")
     assert finished.returncode == 0, finished.stderr
-    assert f"{layout.parent.name}/{layout.stem}" in finished.stdout and "nothing was started" in finished.stdout
+    assert f"{backend}/{model}" in finished.stdout and "nothing was started" in finished.stdout

@@ -14,6 +14,7 @@ from verl.utils.config import omega_conf_to_dataclass
 
 import recipe.htpo.config as package
 from recipe.htpo.config import compose
+from recipe.htpo.main_htpo import dry_run
 from recipe.htpo.preflight import config_problems
 from recipe.htpo.preflight.engine import LAYOUT_ENGINES
 
@@ -63,6 +64,13 @@ def test_it_names_itself(layout, config):
 
 def test_it_is_sound(config):
     assert config_problems(config) == []
+
+
+def test_a_dry_run_shows_it_with_its_plan(layout, config, capsys):
+    dry_run(OmegaConf.merge(config, {"htpo": {"dry_run": True}}))
+    shown = capsys.readouterr().out
+    assert layout in shown and "the configuration is sound; nothing was started" in shown
+    assert "checkpoints" in shown and "estimated GiB per GPU" in shown
 
 
 def test_it_keeps_the_published_settings(config):
