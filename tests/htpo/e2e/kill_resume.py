@@ -100,11 +100,11 @@ def run(story: Story, kinds: Sequence[str], seed: int) -> None:
 
 def _wait_for_the_moment(story: Story, process: TrainingProcess, kind: str, chance: random.Random) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
-    steps_before, saved_before = _lines(story), story.saved_steps()
+    files_before, saved_before = set(_recorded(story)), story.saved_steps()
     if kind == "start":
         happened, delay = lambda: "TaskRunnerV1" in process.output, chance.uniform(0, 40)
     elif kind == "step":
-        happened, delay = lambda: _lines(story) > steps_before, chance.uniform(0, 4)
+        happened, delay = lambda: set(_recorded(story)) > files_before, chance.uniform(0, 4)
     else:
         # The workers' files are written within some ten milliseconds.
         happened, delay = lambda: story.saved_steps() != saved_before, chance.uniform(0, 0.03)
@@ -119,8 +119,9 @@ def _wait_for_the_moment(story: Story, process: TrainingProcess, kind: str, chan
     time.sleep(delay)
 
 
-def _lines(story: Story) -> int:
-    return sum(file.read_bytes().count(b"\n") for file in (story.output_dir / "metrics").glob("*.jsonl"))
+def _recorded(story: Story) -> list[str]:
+    """The metrics files that have a line: a start has a file of its own."""
+    return [file.name for file in (story.output_dir / "metrics").glob("*.jsonl") if b"\n" in file.read_bytes()]
 
 
 def _look(story: Story, kind: str) -> Kill:
