@@ -27,10 +27,16 @@ def test_too_little_room(tmp_path, monkeypatch, layout, size):
         ]
     )
     problems = list(check_disk(config))
-    message = rf"{tmp_path} has 500 GB free, 3 checkpoints of {size} GB"
+    message = rf"{tmp_path} has 500 GB free, 3 more checkpoints of {size} GB"
     assert_refused(problems, "trainer.default_local_dir", message, "max_actor_ckpt_to_keep")
     config.trainer.max_actor_ckpt_to_keep = None
-    assert "2 checkpoints" in next(check_disk(config)).message
+    assert "2 more checkpoints" in next(check_disk(config)).message
+    config.trainer.max_actor_ckpt_to_keep = 2
+    # A resumed run writes over what it keeps.
+    (tmp_path / "run" / "checkpoints" / "global_step_10").mkdir(parents=True)
+    assert "2 more checkpoints" in next(check_disk(config)).message
+    (tmp_path / "run" / "checkpoints" / "global_step_20").mkdir()
+    assert list(check_disk(config)) == []
     config.trainer.save_freq = -1
     assert list(check_disk(config)) == []
 

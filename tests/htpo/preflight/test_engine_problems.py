@@ -252,6 +252,12 @@ FSDP_CASES = [
         "has optimiser",
         "optimizer",
     ),
+    (
+        ["trainer.max_actor_ckpt_to_keep=1"],
+        "trainer.max_actor_ckpt_to_keep",
+        "before the new one is whole",
+        "at least 2",
+    ),
     (["trainer.resume_mode=last"], "trainer.resume_mode", "is last", "auto"),
     (
         ["trainer.resume_mode=resume_path"],
