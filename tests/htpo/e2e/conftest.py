@@ -25,7 +25,7 @@ def demo_inputs(cache_dir: Path) -> list[str]:
     """Overrides that name data and warm model, made as `scripts/run_htpo_cpu.sh` makes them."""
     data, model = cache_dir / f"data_{TRAIN_ROWS}_{TEST_ROWS}", cache_dir / "demo_model"
     build = ["data_prep", "build", "arithmetic", "--out", str(data), "--train-rows", str(TRAIN_ROWS)]
-    for command in ([*build, "--test-rows", str(TEST_ROWS)], ["recipe.htpo.demo.warmup", "--out", str(model)]):
+    for command in ([*build, "--test-rows", str(TEST_ROWS)], ["recipe.htpo.lab.warmup", "--out", str(model)]):
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         subprocess.run([sys.executable, "-m", *command], cwd=ROOT, env=environment, check=True, capture_output=True)
     return [

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
-from recipe.htpo.demo.model import make_tokenizer
+from recipe.htpo.lab.model import make_tokenizer
 
 SIZES = dict(
     intermediate_size=160,

@@ -8,7 +8,7 @@ from data_prep.build import BuildOptions, build_split
 from data_prep.dataset import GenerateOptions
 from data_prep.registry import find_data_set
 from recipe.htpo.config import compose
-from recipe.htpo.demo.model import make_model, make_tokenizer
+from recipe.htpo.lab.model import make_model, make_tokenizer
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from rich.console import Console
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen3Config, Qwen3MoeConfig
 
 from recipe.htpo.config import compose
-from recipe.htpo.demo.model import make_model, make_tokenizer
+from recipe.htpo.lab.model import make_model, make_tokenizer
 from recipe.htpo.preflight.engine import LAYOUT_ENGINES
 from recipe.htpo.preflight.plan.architecture import (
     QWEN3,

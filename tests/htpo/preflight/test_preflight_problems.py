@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from preflight_support import assert_refused, case_id, the_problem
 
 from recipe.htpo.config import compose
-from recipe.htpo.demo.model import make_model, make_tokenizer
+from recipe.htpo.lab.model import make_model, make_tokenizer
 from recipe.htpo.preflight import EXIT_CODE, config_problems, find_problems
 from recipe.htpo.preflight.settings import LEGACY_KEYS
 from recipe.htpo.run.record import write_config

@@ -8,10 +8,10 @@ import torch
 from rich.console import Console
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from recipe.htpo.demo import warmup
-from recipe.htpo.demo.evaluate import evaluate
-from recipe.htpo.demo.training import WarmupRecipe
-from recipe.htpo.demo.warmup import RECORD, ensure_warm_model
+from recipe.htpo.lab import warmup
+from recipe.htpo.lab.evaluate import evaluate
+from recipe.htpo.lab.training import WarmupRecipe
+from recipe.htpo.lab.warmup import RECORD, ensure_warm_model
 
 TINY = WarmupRecipe(steps=3, batch_size=4, pool=50, terms=(2, 3))
 

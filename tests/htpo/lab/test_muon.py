@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from recipe.htpo.demo.muon import Muon, orthogonalise
+from recipe.htpo.lab.muon import Muon, orthogonalise
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (16, 48), (48, 16)])

@@ -7,8 +7,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Tokenizer
 
 from data_prep.arithmetic import problems, worked_solution
-from recipe.htpo.demo.evaluate import MAX_RESPONSE_TOKENS
-from recipe.htpo.demo.model import CHAT_TEMPLATE, make_model, make_tokenizer, prompt_ids
+from recipe.htpo.lab.evaluate import MAX_RESPONSE_TOKENS
+from recipe.htpo.lab.model import CHAT_TEMPLATE, make_model, make_tokenizer, prompt_ids
 
 
 @pytest.fixture(scope="module")

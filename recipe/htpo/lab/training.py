@@ -17,8 +17,8 @@ from tqdm import tqdm
 from transformers import Qwen2ForCausalLM, Qwen2Tokenizer
 
 from data_prep.arithmetic import TERMS, Problem, corrupted_solution, direct_solution, problems, worked_solution
-from recipe.htpo.demo.model import make_model, make_tokenizer, prompt_ids
-from recipe.htpo.demo.muon import Muon
+from recipe.htpo.lab.model import make_model, make_tokenizer, prompt_ids
+from recipe.htpo.lab.muon import Muon
 
 IGNORED_LABEL = -100
 WARMUP_FRACTION = 0.05

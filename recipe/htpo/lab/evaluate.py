@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Samples a model on arithmetic problems and reports what reinforcement learning has to work with.
 
-python -m recipe.htpo.demo.evaluate MODEL_DIR --split test --n 8
+python -m recipe.htpo.lab.evaluate MODEL_DIR --split test --n 8
 """
 
 import argparse
@@ -20,7 +20,7 @@ from rich.table import Table
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from data_prep.arithmetic import Problem, problems
-from recipe.htpo.demo.model import prompt_ids
+from recipe.htpo.lab.model import prompt_ids
 from recipe.htpo.reward import compute_score
 
 # A worked solution has at most 65 characters (8 terms), one token each, and the end token.

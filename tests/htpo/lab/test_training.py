@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from data_prep.arithmetic import Problem, split_of
-from recipe.htpo.demo import training
-from recipe.htpo.demo.model import make_model, make_tokenizer
-from recipe.htpo.demo.training import WarmupRecipe, train
+from recipe.htpo.lab import training
+from recipe.htpo.lab.model import make_model, make_tokenizer
+from recipe.htpo.lab.training import WarmupRecipe, train
 
 TINY = dict(steps=30, batch_size=8, pool=200, terms=(2, 3))
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes the demo model directory, or finds it already made.
 
-python -m recipe.htpo.demo.warmup --out DIR
+python -m recipe.htpo.lab.warmup --out DIR
 """
 
 import argparse
@@ -18,8 +18,8 @@ import torch
 from rich.console import Console
 
 from data_prep.arithmetic import problems
-from recipe.htpo.demo.evaluate import evaluate, results_table
-from recipe.htpo.demo.training import WarmupRecipe, train
+from recipe.htpo.lab.evaluate import evaluate, results_table
+from recipe.htpo.lab.training import WarmupRecipe, train
 
 RECORD = "warmup.json"
 # Raise it whenever a change of model, tokenizer, data or training makes other weights from the same recipe.

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from data_prep.arithmetic import problems
-from recipe.htpo.demo import evaluate as module
-from recipe.htpo.demo.evaluate import evaluate, results_table
-from recipe.htpo.demo.model import make_model, make_tokenizer
-from recipe.htpo.demo.training import WarmupRecipe, train
+from recipe.htpo.lab import evaluate as module
+from recipe.htpo.lab.evaluate import evaluate, results_table
+from recipe.htpo.lab.model import make_model, make_tokenizer
+from recipe.htpo.lab.training import WarmupRecipe, train
 
 
 def test_a_fresh_model_knows_nothing_and_is_sampled_at_temperature_one():
