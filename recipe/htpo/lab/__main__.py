@@ -1,0 +1,100 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""A laboratory for token-level objectives: many short runs of the demo model, one process and one thread each.
+
+python -m recipe.htpo.lab run --objective htpo dapo --seeds 1 2 --regime off_policy --steps 40 --out DIR [OVERRIDES]
+python -m recipe.htpo.lab table DIR
+python -m recipe.htpo.lab plot DIR --file curves.png
+
+It is for studying objectives and replaces nothing of the real stack: no vLLM, no Ray, no verl trainer.
+"""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from recipe.htpo.lab.loop import RunPlan
+from recipe.htpo.lab.regime import load_regime, regime_names
+from recipe.htpo.lab.results import plot, read_arms, results_table
+from recipe.htpo.lab.runs import is_finished, run_all
+from recipe.htpo.lab.warmup import ensure_warm_model
+from recipe.htpo.objective import load_preset, preset_names
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = _parser().parse_args(argv)
+    return args.command(args)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m recipe.htpo.lab", description=(__doc__ or "").split("\n")[0])
+    commands = parser.add_subparsers(required=True)
+    runs = commands.add_parser("run", help="train; finished runs are kept, interrupted ones start anew")
+    runs.add_argument("--objective", nargs="+", required=True, choices=preset_names(), help="presets to run")
+    runs.add_argument("--seeds", nargs="+", type=int, required=True, help="runs per objective, paired by seed")
+    runs.add_argument("--regime", choices=regime_names(), default="off_policy")
+    runs.add_argument("--steps", type=int, default=40)
+    runs.add_argument("--out", type=Path, required=True, help="results: OUT/NAME/seed_N.json")
+    runs.add_argument("--name", help="name of the arm where overrides make another objective of it")
+    runs.add_argument("--model", type=Path, help="demo model directory, made if need be; default: OUT/model")
+    runs.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="parallel processes")
+    runs.add_argument("--eval-every", type=int, default=10, help="steps between evaluations")
+    runs.add_argument("--eval-prompts", type=int, default=256, help="held-out problems")
+    runs.add_argument("overrides", nargs="*", help="such as cells.hard_wrong_high.rule=ppo or regime.lr=2e-4")
+    runs.set_defaults(command=_run)
+    for name, help_text in (("table", "results as a Markdown table"), ("plot", "curves of all arms")):
+        command = commands.add_parser(name, help=help_text)
+        command.add_argument("out", type=Path, help="folder of results")
+        command.add_argument("--baseline", default="dapo", help="arm that the others are paired with, seed by seed")
+        command.set_defaults(command=_table)
+    command.add_argument("--file", type=Path, required=True, help="picture to write")
+    command.set_defaults(command=_plot)
+    return parser
+
+
+def _run(args: argparse.Namespace) -> int:
+    if args.name and len(args.objective) > 1:
+        raise SystemExit("--name names one arm: give one --objective")
+    overrides: Any = OmegaConf.to_container(OmegaConf.from_dotlist(args.overrides))
+    regime = load_regime(args.regime, overrides.pop("regime", {}))
+    plans = {
+        args.out / (args.name or name) / f"seed_{seed}.json": RunPlan(
+            objective=load_preset(name, overrides),
+            regime=regime,
+            seed=seed,
+            steps=args.steps,
+            eval_every=args.eval_every,
+            eval_prompts=args.eval_prompts,
+        )
+        for seed in args.seeds
+        for name in args.objective
+    }
+    missing = {path: plan for path, plan in plans.items() if not is_finished(path, plan)}
+    console = Console()
+    console.print(f"{len(plans) - len(missing)} of {len(plans)} runs are finished", soft_wrap=True)
+    if not missing:
+        return 0
+    model_dir = ensure_warm_model(args.model or args.out / "model", console=console)
+    for line in run_all(model_dir, missing, args.workers):
+        console.print(line, soft_wrap=True)
+    return 0
+
+
+def _table(args: argparse.Namespace) -> int:
+    Console(width=400).print(results_table(read_arms(args.out), args.baseline))
+    return 0
+
+
+def _plot(args: argparse.Namespace) -> int:
+    plot(read_arms(args.out), args.file)
+    print(f"{args.file}: written")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

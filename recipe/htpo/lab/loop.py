@@ -1,0 +1,250 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""One lab run: sample, verify, drop prompts that are all right or all wrong, group, update, evaluate.
+
+The objective core, difficulty, verifier, data and advantage are those of the real stack; the rollout and the model's
+arithmetic are `FastModel`'s. There is no engine between sampling and training, so the log-probabilities and entropies
+of sampling are the old policy's.
+"""
+
+import math
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoTokenizer, Qwen2ForCausalLM
+from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage
+
+from data_prep.arithmetic import Problem, problems
+from recipe.htpo.lab.evaluate import MAX_RESPONSE_TOKENS
+from recipe.htpo.lab.fast_model import FastModel, Sample
+from recipe.htpo.lab.model import prompt_ids
+from recipe.htpo.lab.regime import Regime
+from recipe.htpo.objective import ObjectiveConfig, TokenGroups, difficulty, partition, token_loss
+from recipe.htpo.reward import compute_score
+
+COLLAPSED_BELOW = 0.02
+"""A run whose held-out pass@1 is under this ends: nothing is left to learn from."""
+DESTROYED_RATIO = 0.1
+EVALUATION_SEED = 777
+TRAIN_PROBLEMS = 8000
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan:
+    """All that decides a run's result, up to rounding."""
+
+    objective: ObjectiveConfig
+    regime: Regime
+    seed: int
+    steps: int
+    eval_every: int = 10
+    eval_prompts: int = 256
+    eval_samples: int = 8
+
+
+class Lab:
+    """A model directory with its problems, for one run."""
+
+    def __init__(self, model_dir: Path, plan: RunPlan):
+        self.plan = plan
+        self.model = Qwen2ForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
+        self._tokenizer = AutoTokenizer.from_pretrained(model_dir)
+        self.fast = FastModel(self.model, self._tokenizer.eos_token_id)
+        self._held_out = problems("test", plan.eval_prompts, 0)
+        self._generator = torch.Generator().manual_seed(plan.seed)
+        self._train_problems = _endless(problems("train", TRAIN_PROBLEMS, 0), plan.seed)
+        regime = plan.regime
+        self._optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=regime.lr, betas=(0.9, 0.999), weight_decay=regime.weight_decay, fused=True
+        )
+
+    def evaluate(self) -> dict[str, Any]:
+        """pass@k of the held-out problems and how many samples of each are right; always with the same seed."""
+        generator = torch.Generator().manual_seed(EVALUATION_SEED)
+        samples = self._sample(self._held_out, self.plan.eval_samples, generator)
+        counts = [sum(self._correct(pair)) for pair in zip(self._held_out, samples, strict=True)]
+        n = self.plan.eval_samples
+        pass_at = {k: sum(1 - math.comb(n - c, k) / math.comb(n, k) for c in counts) / len(counts) for k in (1, 8)}
+        return {**{f"pass@{k}": value for k, value in pass_at.items()}, "counts": counts}
+
+    def step(self, index: int) -> dict[str, Any]:
+        """Trains on one batch. Returns its figures; `mixed` is 0, and nothing is trained, without a mixed prompt."""
+        started = time.process_time()
+        samples, correct, pass_rates = self._mixed_prompts()
+        record: dict[str, Any] = {
+            "train_pass_rate": sum(pass_rates) / len(pass_rates),
+            "generated_prompts": len(pass_rates),
+            "mixed": len(samples) // self.plan.regime.responses,
+        }
+        if samples:
+            batch = _Batch.make(samples, torch.tensor(correct), self.plan)
+            record |= batch.figures() | self._update(batch, self.plan.regime.lr_at(index, self.plan.steps))
+        return record | {"cpu_s": round(time.process_time() - started, 2)}
+
+    def _mixed_prompts(self) -> tuple[list[Sample], list[bool], list[float]]:
+        """Dynamic sampling: new prompts until enough have right and wrong responses, or generation was too much.
+
+        Returns the responses of those prompts, prompt by prompt, their correctness, and the pass rates of all prompts.
+        """
+        regime = self.plan.regime
+        kept: list[Sample] = []
+        correct: list[bool] = []
+        pass_rates: list[float] = []
+        wanted = regime.prompts * regime.responses
+        while len(kept) < wanted and len(pass_rates) < regime.max_generation_factor * regime.prompts:
+            count = max(1, regime.prompts // 2) if pass_rates else regime.prompts
+            drawn = [next(self._train_problems) for _ in range(count)]
+            for pair in zip(drawn, self._sample(drawn, regime.responses, self._generator), strict=True):
+                graded = self._correct(pair)
+                pass_rates.append(sum(graded) / len(graded))
+                if 0 < sum(graded) < len(graded) and len(kept) < wanted:
+                    kept += pair[1]
+                    correct += graded
+        return kept, correct, pass_rates
+
+    def _update(self, batch: "_Batch", lr: float) -> dict[str, float]:
+        regime, n = self.plan.regime, self.plan.regime.responses
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
+        totals = torch.zeros(len(_COUNTS))
+        prompts = torch.randperm(len(batch.samples) // n, generator=self._generator)
+        for chosen in prompts.chunk(regime.updates):
+            self._optimizer.zero_grad()
+            loss, counts = self.loss(batch, (chosen[:, None] * n + torch.arange(n)).flatten())
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), regime.max_grad_norm)
+            self._optimizer.step()
+            totals += counts
+        tokens = int(batch.mask.sum())
+        return {name: value / tokens for name, value in zip(_COUNTS, totals.tolist(), strict=True)}
+
+    def loss(self, batch: "_Batch", rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Token-mean loss of one update, and the counts of its tokens named in `_COUNTS`."""
+        regime = self.plan.regime
+        mask = batch.mask[rows]
+        log_probs, entropy = self.fast.log_probs([batch.samples[row] for row in rows.tolist()])
+        codes = batch.codes[rows]
+        if self.plan.objective.entropy_source == "current":
+            current = torch.zeros(mask.shape).masked_scatter(mask, entropy)
+            codes = partition(current, mask, batch.hard[rows], batch.correct[rows], self.plan.objective).encode()
+        groups = TokenGroups.decode(codes[mask])
+        output = token_loss(
+            log_probs,
+            batch.old_log_probs[rows][mask],
+            batch.advantages[rows][mask],
+            torch.ones(len(groups.group), dtype=torch.bool),
+            groups,
+            self.plan.objective,
+            regime.clip_ratio_low,
+            regime.clip_ratio_high,
+            regime.clip_ratio_c,
+        )
+        marks = (
+            output.replaced,
+            output.detached,
+            groups.detach_low & (groups.group == 1),
+            output.ppo_clip,
+            output.replaced & (output.ratio < DESTROYED_RATIO),
+        )
+        return output.loss.sum() / len(groups.group), torch.stack([mark.sum() for mark in marks])
+
+    def _sample(self, drawn: Sequence[Problem], n: int, generator: torch.Generator) -> list[list[Sample]]:
+        prompts = [prompt_ids(self._tokenizer, problem.question) for problem in drawn]
+        return self.fast.generate(prompts, n, MAX_RESPONSE_TOKENS, generator)
+
+    def _correct(self, pair: tuple[Problem, list[Sample]]) -> list[bool]:
+        problem, samples = pair
+        texts = self._tokenizer.batch_decode([sample.response for sample in samples], skip_special_tokens=True)
+        return [compute_score("arithmetic", text, problem.answer)["acc"] == 1.0 for text in texts]
+
+
+_COUNTS = ("replaced", "detached", "detached_group_1", "clipped", "destroyed")
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """A training batch of `B` responses, prompt by prompt, padded to `T` tokens."""
+
+    samples: list[Sample]
+    mask: Tensor
+    """`[B, T]` bool."""
+    old_log_probs: Tensor
+    entropy: Tensor
+    advantages: Tensor
+    codes: Tensor
+    """`[B, T]` int8, `TokenGroups.encode`."""
+    hard: Tensor
+    """`[B]` bool."""
+    correct: Tensor
+    """`[B]` bool."""
+
+    @classmethod
+    def make(cls, samples: list[Sample], correct: Tensor, plan: RunPlan) -> "_Batch":
+        lengths = torch.tensor([len(sample.response) for sample in samples])
+        mask = torch.arange(int(lengths.max())) < lengths[:, None]
+        entropy = pad_sequence([sample.entropy for sample in samples], batch_first=True)
+        prompt = torch.arange(len(samples)) // plan.regime.responses
+        rewards = torch.zeros(mask.shape).scatter_(1, lengths[:, None] - 1, correct.float()[:, None])
+        hard = difficulty(correct, prompt, torch.ones_like(correct), plan.objective.difficulty_threshold).hard
+        return cls(
+            samples=samples,
+            mask=mask,
+            old_log_probs=pad_sequence([sample.log_probs for sample in samples], batch_first=True),
+            entropy=entropy,
+            advantages=compute_grpo_outcome_advantage(rewards, mask.float(), np.asarray(prompt))[0],
+            codes=partition(entropy, mask, hard, correct, plan.objective).encode(),
+            hard=hard,
+            correct=correct,
+        )
+
+    def figures(self) -> dict[str, float]:
+        tokens = self.mask.sum()
+        return {
+            "entropy": float(self.entropy.sum() / tokens),
+            "hard": float(self.hard.float().mean()),
+            "response_tokens": float(tokens / len(self.samples)),
+        }
+
+
+def run(model_dir: Path, plan: RunPlan, start: dict[str, Any]) -> dict[str, Any]:
+    """A whole run from the model in `model_dir`, whose evaluation is `start`: records of its `steps`, and `collapsed`.
+
+    A record's `pass@1` and `pass@8` are those of the evaluation after step `evaluated`. `collapsed` is False, or says
+    why the run ended early.
+    """
+    lab = Lab(model_dir, plan)
+    torch.manual_seed(plan.seed)
+    lab.model.train()
+    steps: list[dict[str, Any]] = []
+    latest = {"evaluated": 0, "pass@1": start["pass@1"], "pass@8": start["pass@8"]}
+    collapsed: str | bool = False
+    for step in range(1, plan.steps + 1):
+        empty = {"replaced": 0.0, "entropy": 0.0}
+        record = {"step": step, **latest, **empty, **lab.step(step - 1)}
+        record["treated"] = record["replaced"] + record.get("detached", 0.0)
+        if record["mixed"] == 0:
+            collapsed = f"no prompt with right and wrong responses at step {step}"
+        if step % plan.eval_every == 0 or step == plan.steps or collapsed:
+            record |= {"evaluated": step, **lab.evaluate()}
+            latest = {key: record[key] for key in latest}
+            if not collapsed and record["pass@1"] < COLLAPSED_BELOW:
+                collapsed = f"held-out pass@1 {record['pass@1']:.3f} at step {step}"
+        steps.append({key: round(value, 6) if isinstance(value, float) else value for key, value in record.items()})
+        if collapsed:
+            break
+    return {"steps": steps, "collapsed": collapsed}
+
+
+def _endless(pool: list[Problem], seed: int) -> Iterator[Problem]:
+    """The problems in ever new orders."""
+    rng = random.Random(seed)
+    while True:
+        yield from rng.sample(pool, len(pool))

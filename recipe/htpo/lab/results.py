@@ -1,0 +1,95 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Results of lab runs: paired differences as a table, and curves."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+Arms = dict[str, dict[int, dict[str, Any]]]
+"""Results by arm and seed."""
+
+
+def read_arms(out: Path) -> Arms:
+    """All `out/ARM/seed_N.json`. Raises SystemExit when there is none."""
+    arms: Arms = {}
+    for path in sorted(out.glob("*/seed_*.json")):
+        arms.setdefault(path.parent.name, {})[int(path.stem.removeprefix("seed_"))] = json.loads(path.read_text())
+    if not arms:
+        raise SystemExit(f"{out} has no results (ARM/seed_N.json): run `python -m recipe.htpo.lab run` first")
+    return {name: dict(sorted(runs.items())) for name, runs in arms.items()}
+
+
+def results_table(arms: Arms, baseline: str) -> Table:
+    """One line per arm, in Markdown: last pass@1 and pass@8, differences with the baseline's, and what happened."""
+    table = Table(box=box.MARKDOWN, pad_edge=False)
+    table.add_column("arm")
+    titles = ("seeds", "pass@1 / pass@8 by seed", "pass@1", "pass@8", "pass@1 - baseline", "pass@8 - baseline")
+    for title in (*titles, "replaced %", "treated unlike PPO %", "clipped %", "collapsed"):
+        table.add_column(title, justify="right")
+    reference = arms.get(baseline, {})
+    for name, runs in arms.items():
+        last = [run["steps"][-1] for run in runs.values()]
+        table.add_row(
+            name,
+            str(len(runs)),
+            " ".join(f"{record['pass@1']:.3f}/{record['pass@8']:.3f}" for record in last),
+            *(_mean([record[key] for record in last]) for key in ("pass@1", "pass@8")),
+            *("" if name == baseline else _difference(runs, reference, key) for key in ("pass@1", "pass@8")),
+            *(f"{100 * fmean(map(_over_steps(key), runs.values())):.2f}" for key in ("replaced", "treated", "clipped")),
+            f"{sum(bool(run['collapsed']) for run in runs.values())} of {len(runs)}",
+        )
+    return table
+
+
+def _over_steps(key: str) -> Callable[[dict[str, Any]], float]:
+    return lambda run: fmean(record.get(key, 0.0) for record in run["steps"])
+
+
+def _mean(values: list[float]) -> str:
+    return f"{fmean(values):.3f}"
+
+
+def _difference(runs: dict[int, Any], reference: dict[int, Any], key: str) -> str:
+    """Mean and standard error, in points, over the seeds that both have."""
+    pairs = [(run, reference[seed]) for seed, run in runs.items() if seed in reference]
+    if not pairs:
+        return "-"
+    points = [100 * (run["steps"][-1][key] - other["steps"][-1][key]) for run, other in pairs]
+    error = f" +- {stdev(points) / len(points) ** 0.5:.1f}" if len(points) > 1 else ""
+    return f"{fmean(points):+.1f}{error} ({len(points)})"
+
+
+def plot(arms: Arms, file: Path) -> None:
+    """Mean over the seeds, with their standard error: accuracy at the evaluations, entropy and replaced tokens."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(2, 2, figsize=(11, 7), sharex=True, layout="constrained")
+    keys = ("pass@1", "pass@8", "entropy", "replaced")
+    for axis, key in zip(axes.flat, keys, strict=True):
+        for name, runs in arms.items():
+            points: dict[int, list[float]] = {}
+            for run in runs.values():
+                if key.startswith("pass"):
+                    points.setdefault(0, []).append(run["start"][key])
+                for record in run["steps"]:
+                    if not key.startswith("pass") or record["evaluated"] == record["step"]:
+                        points.setdefault(record["step"], []).append(record[key])
+            steps = sorted(points)
+            means = [fmean(points[step]) for step in steps]
+            errors = [stdev(points[s]) / len(points[s]) ** 0.5 if len(points[s]) > 1 else 0.0 for s in steps]
+            axis.plot(steps, means, marker="o" if key.startswith("pass") else "", markersize=3, label=name)
+            bounds = zip(means, errors, strict=True)
+            axis.fill_between(steps, *zip(*((m - e, m + e) for m, e in bounds), strict=True), alpha=0.15)
+        axis.set_title(key)
+    axes[0, 0].legend(fontsize="small")
+    figure.savefig(file, dpi=120)
+    pyplot.close(figure)

@@ -1,0 +1,62 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Many runs: which are finished, and the others in parallel processes of one thread."""
+
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recipe.htpo.lab.loop import Lab, RunPlan, run
+
+
+def is_finished(path: Path, plan: RunPlan) -> bool:
+    """Whether the result of `plan` is in `path`. Raises SystemExit when it holds another run's."""
+    if not path.exists():
+        return False
+    recorded, asked = json.loads(path.read_text())["plan"], json.loads(json.dumps(asdict(plan)))
+    if different := [key for key in asked if recorded.get(key) != asked[key]]:
+        raise SystemExit(f"{path} is of another run ({', '.join(different)} differ): choose another --out or --name")
+    return True
+
+
+def run_all(model_dir: Path, plans: dict[Path, RunPlan], workers: int) -> Iterator[str]:
+    """Writes the result of every plan to its path; yields a line for each. One worker means this process."""
+    start = None
+    if workers == 1:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        for path, plan in plans.items():
+            start = start or evaluate_start(model_dir, plan)
+            yield _one(model_dir, path, plan, start)
+        torch.set_num_threads(before)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(plans)), context, torch.set_num_threads, (1,)) as pool:
+        start = pool.submit(evaluate_start, model_dir, next(iter(plans.values()))).result()
+        futures = [pool.submit(_one, model_dir, path, plan, start) for path, plan in plans.items()]
+        for future in as_completed(futures):
+            yield future.result()
+
+
+def evaluate_start(model_dir: Path, plan: RunPlan) -> dict[str, Any]:
+    """What every run starts from: the evaluation of the model before training."""
+    return Lab(model_dir, plan).evaluate()
+
+
+def _one(model_dir: Path, path: Path, plan: RunPlan, start: dict[str, Any]) -> str:
+    """The result appears by a rename, complete."""
+    result = run(model_dir, plan, start)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(json.dumps({"plan": asdict(plan), "start": start, **result}))
+    temporary.replace(path)
+    last = result["steps"][-1]
+    figures = f"pass@1 {last['pass@1']:.3f}, pass@8 {last['pass@8']:.3f}, collapsed: {result['collapsed']}"
+    return f"{path.parent.name} seed {plan.seed}, step {last['step']}: {figures}"
