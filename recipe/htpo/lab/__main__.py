@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     runs.add_argument("--steps", type=int, default=40)
     runs.add_argument("--out", type=Path, required=True, help="results: OUT/NAME/seed_N.json")
     runs.add_argument("--name", help="name of the arm where overrides make another objective of it")
-    runs.add_argument("--model", type=Path, help="demo model directory, made if need be; default: OUT/model")
+    runs.add_argument("--model", type=Path, help="start from this one; default: OUT/model, warmed up if need be")
     runs.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="parallel processes")
     runs.add_argument("--eval-every", type=int, default=10, help="steps between evaluations")
     runs.add_argument("--eval-prompts", type=int, default=256, help="held-out problems")
@@ -58,6 +58,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(args: argparse.Namespace) -> int:
+    if args.model and not args.model.is_dir():
+        raise SystemExit(f"--model {args.model} is no directory")
     if args.name and len(args.objective) > 1:
         raise SystemExit("--name names one arm: give one --objective")
     overrides: Any = OmegaConf.to_container(OmegaConf.from_dotlist(args.overrides))
@@ -79,7 +81,7 @@ def _run(args: argparse.Namespace) -> int:
     console.print(f"{len(plans) - len(missing)} of {len(plans)} runs are finished", soft_wrap=True)
     if not missing:
         return 0
-    model_dir = ensure_warm_model(args.model or args.out / "model", console=console)
+    model_dir = args.model or ensure_warm_model(args.out / "model", console=console)
     for line in run_all(model_dir, missing, args.workers):
         console.print(line, soft_wrap=True)
     return 0

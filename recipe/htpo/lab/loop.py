@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoTokenizer, Qwen2ForCausalLM
+from transformers.utils.logging import disable_progress_bar
 from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage
 
 from data_prep.arithmetic import Problem, problems
@@ -54,6 +55,7 @@ class Lab:
     """A model directory with its problems, for one run."""
 
     def __init__(self, model_dir: Path, plan: RunPlan):
+        disable_progress_bar()
         self.plan = plan
         self.model = Qwen2ForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
         self._tokenizer = AutoTokenizer.from_pretrained(model_dir)

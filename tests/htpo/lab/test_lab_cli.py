@@ -1,0 +1,137 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+import json
+from collections.abc import Sequence
+
+import pytest
+
+from recipe.htpo.lab import loop, runs
+from recipe.htpo.lab.__main__ import main
+from recipe.htpo.lab.loop import Lab
+from recipe.htpo.lab.model import make_model, make_tokenizer
+
+SMALL = ["regime.prompts=2", "regime.responses=4", "regime.updates=2"]
+
+
+@pytest.fixture
+def lab(tmp_path, monkeypatch):
+    """Runs `run` in this process on a fresh model and a verifier that accepts half of all texts; returns its exit."""
+    tokenizer = make_tokenizer()
+    make_model(tokenizer, seed=0).save_pretrained(tmp_path / "fresh")
+    tokenizer.save_pretrained(tmp_path / "fresh")
+    monkeypatch.setattr(loop, "compute_score", lambda _, text, __: {"acc": float(sum(text.encode()) % 2)})
+    monkeypatch.setattr(loop, "MAX_RESPONSE_TOKENS", 6)
+    fixed = ["--model", str(tmp_path / "fresh"), "--eval-prompts", "2", "--out", str(tmp_path / "out")]
+
+    def call(*arguments: str, overrides: Sequence[str] = (), workers: int = 1) -> int:
+        return main(["run", *arguments, *fixed, "--workers", str(workers), *overrides, *SMALL])
+
+    return call
+
+
+def test_results_are_where_and_what_the_contract_says(lab, tmp_path):
+    assert lab("--objective", "htpo", "dapo", "--seeds", "1", "2", "--regime", "off_policy", "--steps", "2") == 0
+    for objective in ("htpo", "dapo"):
+        for seed in (1, 2):
+            result = json.loads((tmp_path / "out" / objective / f"seed_{seed}.json").read_text())
+            assert result["collapsed"] is False
+            assert [record["step"] for record in result["steps"]] == [1, 2]
+            for record in result["steps"]:
+                assert {"step", "pass@1", "pass@8", "replaced", "entropy"} <= record.keys()
+            assert result["plan"]["objective"]["preset"] == objective and result["plan"]["seed"] == seed
+    assert result["start"]["pass@1"] > 0
+    assert not list((tmp_path / "out").rglob("*.tmp"))
+
+
+def test_finished_runs_are_kept_and_interrupted_ones_start_anew(lab, tmp_path, monkeypatch, capsys):
+    arguments = ("--objective", "dapo", "--seeds", "1", "2", "--steps", "2")
+    real_step = Lab.step
+
+    def step(self, index):
+        if self.plan.seed == 2 and index == 1:
+            raise KeyboardInterrupt
+        return real_step(self, index)
+
+    monkeypatch.setattr(Lab, "step", step)
+    with pytest.raises(KeyboardInterrupt):
+        lab(*arguments)
+    first = tmp_path / "out" / "dapo" / "seed_1.json"
+    assert [path.name for path in first.parent.iterdir()] == ["seed_1.json"]
+    written = first.stat().st_mtime_ns
+    monkeypatch.setattr(Lab, "step", real_step)
+    assert lab(*arguments) == 0
+    assert first.stat().st_mtime_ns == written
+    assert sorted(path.name for path in first.parent.iterdir()) == ["seed_1.json", "seed_2.json"]
+    assert lab(*arguments) == 0
+    assert "2 of 2 runs are finished" in capsys.readouterr().out
+
+
+def test_overrides_make_a_named_arm_and_never_mix_with_another(lab, tmp_path):
+    arguments = ["--objective", "dapo", "--seeds", "1", "--steps", "1"]
+    assert lab(*arguments, "--name", "entropy_all", overrides=["high_entropy_ratio=0.5", "regime.lr=2e-4"]) == 0
+    written = json.loads((tmp_path / "out" / "entropy_all" / "seed_1.json").read_text())["plan"]
+    assert written["objective"]["high_entropy_ratio"] == 0.5
+    assert written["regime"]["lr"] == 2e-4
+    with pytest.raises(SystemExit, match="another run .objective, regime differ."):
+        lab(*arguments, "--name", "entropy_all")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "overrides", "message"),
+    [
+        (["dapo", "htpo", "--name", "both"], [], "one --objective"),
+        (["dapo"], ["cells.hard_wrong_high.rule=never"], "never"),
+        (["dapo"], ["regime.rate=1"], "no field rate"),
+    ],
+)
+def test_mistakes_are_named(lab, arguments, overrides, message):
+    with pytest.raises((SystemExit, ValueError), match=message):
+        lab("--seeds", "1", "--objective", *arguments, overrides=overrides)
+
+
+def test_parallel_workers_and_one_process_agree(lab, tmp_path, monkeypatch):
+    """The pool is replaced by threads of this process: starting interpreters would take most of the time."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    def pool(workers, context, initializer, initargs):
+        return ThreadPoolExecutor(1, initializer=initializer, initargs=initargs)
+
+    monkeypatch.setattr(runs, "ProcessPoolExecutor", pool)
+    assert lab("--objective", "dapo", "--seeds", "1", "--steps", "1", workers=2) == 0
+
+
+def _write(folder, arm: str, seed: int, pass_at_1: float, collapsed: bool | str = False) -> None:
+    common = {"replaced": 0.01, "treated": 0.02, "clipped": 0.03, "entropy": 0.5}
+    steps = [
+        {"step": 1, "evaluated": 0, "pass@1": 0.3, "pass@8": 0.8, **common},
+        {"step": 2, "evaluated": 2, "pass@1": pass_at_1, "pass@8": 0.9, **common},
+    ]
+    (folder / arm).mkdir(exist_ok=True)
+    result = {"start": {"pass@1": 0.3, "pass@8": 0.8}, "steps": steps, "collapsed": collapsed}
+    (folder / arm / f"seed_{seed}.json").write_text(json.dumps(result))
+
+
+def test_table_pairs_the_arms_seed_by_seed(tmp_path, capsys):
+    for seed, value in ((1, 0.50), (2, 0.40)):
+        _write(tmp_path, "dapo", seed, value)
+        _write(tmp_path, "htpo", seed, value + 0.01 * seed)
+    _write(tmp_path, "htpo", 3, 0.01, collapsed="held-out pass@1 0.010 at step 2")
+    assert main(["table", str(tmp_path)]) == 0
+    lines = {line.split("|")[1].strip(): line for line in capsys.readouterr().out.splitlines() if "|" in line}
+    assert "0.510/0.900 0.420/0.900 0.010/0.900" in lines["htpo"]
+    assert "+1.5 +- 0.5 (2)" in lines["htpo"]
+    assert "1.00" in lines["htpo"] and "2.00" in lines["htpo"] and "1 of 3" in lines["htpo"]
+    assert "+-" not in lines["dapo"] and "0.450" in lines["dapo"]
+
+
+def test_plot_writes_a_picture(tmp_path):
+    for arm in ("dapo", "htpo"):
+        for seed in (1, 2):
+            _write(tmp_path, arm, seed, 0.4 + 0.1 * seed)
+    assert main(["plot", str(tmp_path), "--file", str(tmp_path / "curves.png")]) == 0
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_folder_without_results_is_an_error(tmp_path):
+    with pytest.raises(SystemExit, match="no results"):
+        main(["table", str(tmp_path)])
