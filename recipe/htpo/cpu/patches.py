@@ -6,7 +6,9 @@
 """
 
 import functools
-from types import ModuleType
+from collections.abc import Mapping
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import torch
 
@@ -47,10 +49,51 @@ def keep_linear_weight(module: ModuleType) -> None:
     module.UnquantizedLinearMethod.process_weights_after_loading = process_weights_after_loading
 
 
+def reward_as_number(module: ModuleType) -> None:
+    """verl/experimental/reward_loop/reward_manager/dapo.py:114 makes the score a tensor (soft overlong punishment).
+
+    Pydantic expects a number and composes a warning for every response: a sixth of the agent loop's time here.
+    """
+    original = module.DAPORewardManager.run_single
+
+    @functools.wraps(original)
+    async def run_single(self: object, data: object) -> dict[str, Any]:
+        result = await original(self, data)
+        return {**result, "reward_score": float(result["reward_score"])}
+
+    module.DAPORewardManager.run_single = run_single
+
+
+def agent_loop_by_constructor(module: ModuleType) -> None:
+    """verl/experimental/agent_loop/agent_loop.py:683 has Hydra make an agent loop for every response.
+
+    Hydra's checks and copies cost more than all that the loop does with a short response; a class that the
+    configuration only names is called here as it is.
+    """
+    module.hydra = SimpleNamespace(utils=SimpleNamespace(instantiate=_instantiate))  # type: ignore[attr-defined]
+
+
+def _instantiate(config: Mapping[str, Any], **arguments: Any) -> object:
+    import hydra
+
+    if set(config) != {"_target_"}:
+        return hydra.utils.instantiate(config=config, **arguments)
+    return _named_class(config["_target_"])(**arguments)
+
+
+@functools.cache
+def _named_class(name: str) -> type:
+    import hydra
+
+    return hydra.utils.get_class(name)
+
+
 def install_verl_patches() -> None:
     """Arrange for verl's modules to be patched when they are imported."""
     after_import("verl.utils.distributed", gloo_process_group)
     after_import("verl.workers.engine.fsdp.transformer_impl", unpinned_offload)
+    after_import("verl.experimental.reward_loop.reward_manager.dapo", reward_as_number)
+    after_import("verl.experimental.agent_loop.agent_loop", agent_loop_by_constructor)
 
 
 def install_vllm_patches() -> None:
