@@ -12,7 +12,7 @@
 #   OUTPUT_DIR  directory of the run                     (default: outputs/cpu_$ALGO, cpu_megatron_$ALGO)
 #   CACHE_DIR   data and warm model, shared by all runs  (default: .cache)
 #   SEED        seed of data order and sampling          (default: 42)
-#   TRAIN_ROWS, TEST_ROWS  prompts to generate           (default: 8000, 256)
+#   TRAIN_ROWS, TEST_ROWS  prompts to generate           (default: 8000, 768)
 set -euo pipefail
 
 # user-adjustable
@@ -21,7 +21,7 @@ backend="${BACKEND:-fsdp}"
 seed="${SEED:-42}"
 cache_dir="${CACHE_DIR:-.cache}"
 train_rows="${TRAIN_ROWS:-8000}"
-test_rows="${TEST_ROWS:-256}"
+test_rows="${TEST_ROWS:-768}"
 output_dir="${OUTPUT_DIR:-}"
 
 # derived defaults

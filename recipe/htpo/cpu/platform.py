@@ -20,7 +20,7 @@ ROLLOUT_ENV = {
     # vLLM would pin its threads to cores that the trainer's process uses as well.
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_CPU_KVCACHE_SPACE": "1",
-    # With "1" vLLM replaces the executor `uni` by `mp` on a CPU, for the sake of thread binding (vllm/platforms/cpu.py).
+    # With "1" vLLM takes the executor `mp` for `uni`, for the sake of thread binding (vllm/platforms/cpu.py).
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
 }
 

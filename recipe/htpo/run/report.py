@@ -1,6 +1,6 @@
 # Copyright 2026 The verl-htpo authors
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m recipe.htpo.run.report OUTPUT_DIR`: what a run reached, as a table and a picture of its curves."""
+"""`python -m recipe.htpo.run.report OUTPUT_DIR`: did a run learn, how sure is that, how long did it take."""
 
 import argparse
 import json
@@ -11,17 +11,30 @@ from rich.console import Console
 from rich.table import Table
 
 from recipe.htpo.objective import CELL_NAMES
+from recipe.htpo.run.held_out import VALIDATION_DIR, Change, change
 from recipe.htpo.run.metrics_log import Steps, read_steps, validation_accuracy
+from recipe.htpo.run.record import CONFIG_FILE, METRICS_DIR
 from recipe.htpo.run.supervise import STATS_FILE
 
 CURVES_FILE = "curves.png"
+LOG_FILE = "log.txt"
 PHASES_FILE = "phases.tsv"
+GENERATED_PASS_RATE = "htpo/pass_rate_generated"
+# Steps at either end over which the training pass rate is averaged.
+ENDS = 5
+TREATMENT = {
+    "htpo/treated_frac": "treated unlike PPO: replaced or detached",
+    "htpo/replaced_frac": "replaced: a fork term instead of PPO's",
+    "htpo/detach_frac_low": "detached: lowest entropies of group 1",
+    "htpo/detach_frac_high": "detached: highest entropies of group 6",
+    "actor/pg_clipfrac": "left the clip range in PPO's direction",
+}
 # Hue: hard-correct, hard-wrong, easy-correct, easy-wrong; dark: low entropy, light: high entropy.
 GROUP_COLOURS = ("#08519c", "#6baed6", "#a50f15", "#fb6a4a", "#006d2c", "#74c476", "#54278f", "#9e9ac8")
 
 
 def main() -> int:
-    """Print the table and write `OUTPUT_DIR/curves.png`."""
+    """Print the tables and what they say, and write `OUTPUT_DIR/curves.png`."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output_dir", type=Path, help="output directory of a run")
     output_dir = parser.parse_args().output_dir
@@ -30,53 +43,116 @@ def main() -> int:
         print(f"{output_dir}: no metrics of a run there; give the run's htpo.output_dir", file=sys.stderr)
         return 2
     curves = draw_curves(steps, output_dir / CURVES_FILE)
+    held_out = change(output_dir)
     console = Console()
-    console.print(accuracy_table(steps))
+    console.print(accuracy_table(steps, held_out))
+    console.print(treatment_table(steps))
     console.print(time_table(steps, output_dir))
-    console.print(f"curves: {curves}", soft_wrap=True)
-    console.print(f"metrics: {output_dir / 'metrics'}   checkpoints: {output_dir / 'checkpoints'}", soft_wrap=True)
+    for line in (verdict(held_out), *pointers(output_dir, curves)):
+        console.print(line, soft_wrap=True)
     return 0
 
 
-def accuracy_table(steps: Steps) -> Table:
-    """Held-out accuracy (mean@n) before, best and after, and the training pass rate at both ends."""
-    table = Table(title="accuracy")
-    for name in ("measure", "before", "best", "after", "gain (points)"):
+def accuracy_table(steps: Steps, held_out: Change | None) -> Table:
+    """Held-out accuracy (mean@n) before and after with its interval, and the training pass rate at both ends.
+
+    The training pass rate is that of all generated prompts, before dynamic sampling drops those whose responses are
+    all right or all wrong; a mean over `ENDS` steps, since each step has other prompts.
+    """
+    table = Table(title="did it learn?")
+    for name in ("measure", "before", "after", "change (points)", "95 % interval"):
         table.add_column(name, justify="left" if name == "measure" else "right")
     curves: dict[str, dict[int, float]] = {}
     for step, metrics in steps.items():
         for source, accuracy in validation_accuracy(metrics).items():
             curves.setdefault(f"held-out {source}, mean@n", {})[step] = accuracy
-        if "htpo/pass_rate" in metrics:
-            curves.setdefault("training prompts, pass rate", {})[step] = metrics["htpo/pass_rate"]
     for name, curve in sorted(curves.items()):
         values = list(curve.values())
-        gain = 100 * (values[-1] - values[0])
-        table.add_row(name, *(f"{value:.3f}" for value in (values[0], max(values), values[-1])), f"{gain:+.1f}")
-    table.caption = f"steps {min(steps)} to {max(steps)}"
+        # The interval is that of all held-out prompts together.
+        interval = f"{100 * held_out.low:+.1f} to {100 * held_out.high:+.1f}" if held_out and len(curves) == 1 else ""
+        table.add_row(name, *_change(values[0], values[-1]), interval)
+    rates = [metrics[GENERATED_PASS_RATE] for metrics in steps.values() if GENERATED_PASS_RATE in metrics]
+    if rates:
+        ends = (_mean(rates[:ENDS]), _mean(rates[-ENDS:]))
+        table.add_row(f"training prompts as generated (mean of {min(ENDS, len(rates))} steps)", *_change(*ends), "")
+    prompts = f", {held_out.prompts} held-out prompts x {held_out.responses}" if held_out else ""
+    table.caption = f"steps {min(steps)} to {max(steps)}{prompts}"
+    return table
+
+
+def verdict(held_out: Change | None) -> str:
+    """What the interval of the held-out accuracy says, in a sentence."""
+    if held_out is None:
+        return "verdict: this run has not been validated twice; trainer.test_freq and val_before_train decide when"
+    points = 100 * (held_out.after - held_out.before)
+    interval = f"{points:+.1f} points, 95 % interval {100 * held_out.low:+.1f} to {100 * held_out.high:+.1f}"
+    if held_out.low > 0:
+        return f"verdict: it learned ({interval})"
+    if held_out.high < 0:
+        return f"verdict: it got worse ({interval})"
+    return f"verdict: no change that could be told from chance ({interval})"
+
+
+def treatment_table(steps: Steps) -> Table:
+    """Mean over the steps of the shares of tokens that the objective treats unlike PPO."""
+    table = Table(title="tokens treated unlike PPO")
+    table.add_column("share of all tokens (mean of a step)")
+    table.add_column("value", justify="right")
+    for name, label in TREATMENT.items():
+        values = [metrics[name] for metrics in steps.values() if name in metrics]
+        if values:
+            table.add_row(label, f"{100 * _mean(values):.2f} %")
     return table
 
 
 def time_table(steps: Steps, output_dir: Path) -> Table:
-    """Wall time per phase of the command, of the mean training step, and peak memory."""
+    """Wall time per phase of the command and of the mean training step, and peak memory."""
     table = Table(title="time and memory")
     table.add_column("phase")
     table.add_column("value", justify="right")
+    trained = [metrics for metrics in steps.values() if "timing_s/step" in metrics]
     phases = output_dir / PHASES_FILE
     if phases.exists():
-        for line in phases.read_text(encoding="utf-8").splitlines():
-            name, seconds = line.split("\t")
-            table.add_row(name, f"{float(seconds):.0f} s")
-    trained = [metrics for metrics in steps.values() if "timing_s/step" in metrics]
+        seconds = dict(line.split("\t") for line in phases.read_text(encoding="utf-8").splitlines())
+        for name, value in seconds.items():
+            table.add_row(name, f"{float(value):.0f} s")
+        if "training" in seconds:
+            in_steps = sum(metrics["timing_s/step"] for metrics in trained)
+            later = sum(metrics.get("timing_s/testing", 0.0) for metrics in trained)
+            table.add_row("  of it, in steps", f"{in_steps:.0f} s")
+            table.add_row("  of it, in validations after a step", f"{later:.0f} s")
+            rest = float(seconds["training"]) - in_steps - later
+            table.add_row("  of it, start of the processes, first validation, saving", f"{rest:.0f} s")
     for name in ("step", "gen", "old_log_prob", "update_actor", "update_weights"):
         values = [metrics[f"timing_s/{name}"] for metrics in trained if f"timing_s/{name}" in metrics]
         if values:
-            table.add_row(f"mean of a step: {name}", f"{sum(values) / len(values):.2f} s")
+            table.add_row(f"mean of a step: {name}", f"{_mean(values):.2f} s")
     stats = output_dir / STATS_FILE
     if stats.exists():
         peak = json.loads(stats.read_text(encoding="utf-8"))["peak_pss_bytes"]
         table.add_row("peak memory of all processes (PSS)", f"{peak / 2**30:.1f} GiB")
     return table
+
+
+def pointers(output_dir: Path, curves: Path) -> list[str]:
+    """Where to look next."""
+    found = [
+        ("curves", curves),
+        ("every answer of the validations", output_dir / VALIDATION_DIR),
+        ("all metrics of every step", output_dir / METRICS_DIR),
+        ("configuration", output_dir / CONFIG_FILE),
+        ("log of all processes", output_dir / LOG_FILE),
+        ("checkpoints", output_dir / "checkpoints"),
+    ]
+    return ["where to look next:"] + [f"  {path}: {name}" for name, path in found if path.exists()]
+
+
+def _change(before: float, after: float) -> tuple[str, str, str]:
+    return f"{before:.3f}", f"{after:.3f}", f"{100 * (after - before):+.1f}"
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
 
 
 def draw_curves(steps: Steps, path: Path) -> Path:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Each patch is needed (the original still does the harmful thing), works, and stands where its docstring says."""
 
+import asyncio
 import importlib.util
 import inspect
 import json
@@ -11,16 +12,29 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from omegaconf import OmegaConf
 
 from recipe.htpo.cpu import distribution, patches
 
-PATCHES = [patches.gloo_process_group, patches.unpinned_offload, patches.keep_linear_weight]
+PATCHES = [
+    patches.gloo_process_group,
+    patches.unpinned_offload,
+    patches.keep_linear_weight,
+    patches.reward_as_number,
+    patches.agent_loop_by_constructor,
+]
+
+OVERLONG = {"enable": True, "len": 4, "penalty_factor": 1.0, "log": False}
 
 # What stands in the line that a docstring names.
 LINES = {
     "verl/utils/distributed.py:89": 'f"cpu:gloo,{get_device_name()}:{get_nccl_backend()}"',
     "verl/workers/engine/fsdp/transformer_impl.py:462": "CPUOffloadPolicy(pin_memory=True)",
+    "verl/experimental/reward_loop/reward_manager/dapo.py:114": "reward += overlong_reward",
+    "verl/experimental/agent_loop/agent_loop.py:683": "agent_loop = hydra.utils.instantiate(",
     "vllm/model_executor/layers/linear.py:202": "dispatch_cpu_unquantized_gemm(layer, remove_weight=True)",
 }
 
@@ -182,6 +196,70 @@ def test_linear_weight_original_is_removed(vllm_report):
 def test_linear_weight_is_kept_and_can_be_loaded_again(vllm_report):
     assert vllm_report["patched"]["elements"] == 32 * 64 and vllm_report["patched"]["error"] < 1e-4
     assert vllm_report["synchronised"]["error"] < 1e-4
+
+
+def reward_of(tokens):
+    """What DAPO's manager makes of a correct response that fills the overlong buffer."""
+    from verl import DataProto
+    from verl.experimental.reward_loop.reward_manager import dapo
+
+    from recipe.htpo.lab.model import make_tokenizer
+
+    config = {"reward": {"reward_kwargs": {"max_resp_len": tokens, "overlong_buffer_cfg": OVERLONG}}}
+    ids = torch.ones(1, tokens, dtype=torch.int64)
+    data = DataProto.from_dict(
+        tensors={"responses": ids, "attention_mask": torch.ones_like(ids)},
+        non_tensors={
+            "data_source": np.array(["arithmetic"], dtype=object),
+            "reward_model": np.array([{"ground_truth": "1"}], dtype=object),
+        },
+    )
+
+    async def graded():
+        manager = dapo.DAPORewardManager(OmegaConf.create(config), make_tokenizer(), lambda **_: {"score": 1.0})
+        return await manager.run_single(data)
+
+    return asyncio.run(graded())["reward_score"]
+
+
+def test_a_reward_is_a_number(monkeypatch):
+    from verl.experimental.reward_loop.reward_manager import dapo
+
+    original = inspect.unwrap(dapo.DAPORewardManager.run_single)
+    monkeypatch.setattr(dapo.DAPORewardManager, "run_single", original)
+    assert isinstance(reward_of(8), torch.Tensor), "verl's reward is a number: the patch is no longer needed"
+    patches.reward_as_number(dapo)
+    reward = reward_of(8)
+    # 1 for the answer, and the whole punishment of 1.
+    assert type(reward) is float and reward == 0.0
+
+
+class Loop:
+    """Stands where a configuration names an agent loop."""
+
+    def __init__(self, **arguments):
+        self.arguments = arguments
+
+
+def test_an_agent_loop_is_made_without_hydra(monkeypatch):
+    from verl.experimental.agent_loop import agent_loop
+
+    monkeypatch.setattr(agent_loop, "hydra", agent_loop.hydra)
+    patches.agent_loop_by_constructor(agent_loop)
+    name, config = f"{__name__}.Loop", object()
+    monkeypatch.setitem(sys.modules, __name__, sys.modules[Loop.__module__])
+    made = agent_loop.hydra.utils.instantiate(config={"_target_": name}, trainer_config=config)
+    assert type(made) is Loop and made.arguments == {"trainer_config": config}
+    # What else Hydra can do is left to it.
+    more = agent_loop.hydra.utils.instantiate(config={"_target_": name, "size": 3}, trainer_config=None)
+    assert more.arguments == {"size": 3, "trainer_config": None}
+
+
+def test_every_registered_agent_loop_is_only_named():
+    import verl.experimental.agent_loop  # noqa: F401
+    from verl.experimental.agent_loop.agent_loop import _agent_loop_registry
+
+    assert all(set(config) == {"_target_"} for config in _agent_loop_registry.values())
 
 
 def test_vllm_plugin_acts_only_on_the_cpu_platform(monkeypatch):

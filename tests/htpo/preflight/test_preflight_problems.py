@@ -74,7 +74,7 @@ CONFIGURATION = [
         "use_dynamic_bsz=True",
     ),
     (["data.max_prompt_length=0"], "data.max_prompt_length", "is 0", "at least 1"),
-    (["data.max_response_length=97"], f"{ROLLOUT}.max_model_len", "is 128, less than .* 129", "at least 129"),
+    (["data.max_response_length=73"], f"{ROLLOUT}.max_model_len", "is 104, less than .* 105", "at least 105"),
     ([f"{ACTOR}.ppo_max_token_len_per_gpu=100"], f"{ACTOR}.ppo_max_token_len_per_gpu", "less than .* 128", "128"),
     ([f"{OVERLONG}.len=97"], f"{OVERLONG}.len", "between 1 and .*=96", "enable=False"),
     ([f"{OVERLONG}.len=0"], f"{OVERLONG}.len", "is 0", "change it"),

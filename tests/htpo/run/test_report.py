@@ -4,6 +4,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -12,6 +13,7 @@ from verl.utils.tracking import FileLogger
 
 from recipe.htpo.objective import metrics_from_sums
 from recipe.htpo.run import report
+from recipe.htpo.run.held_out import VALIDATION_DIR, Change
 from recipe.htpo.run.metrics_log import read_steps
 from recipe.htpo.run.record import next_metrics_file
 from recipe.htpo.run.supervise import STATS_FILE
@@ -34,13 +36,16 @@ def run_dir(tmp_path, monkeypatch):
     for step, (rate, held_out) in enumerate([(0.3, None), (0.7, 0.75), (0.5, 0.5)], start=1):
         metrics = group_metrics() | {
             "htpo/pass_rate": rate,
+            "htpo/pass_rate_generated": 0.6,
+            "htpo/treated_frac": 0.01 * (step + 1),
+            "htpo/replaced_frac": 0.01,
             "htpo/hard_prompt_frac": 1 - rate,
             "actor/entropy": 1.0 / step,
             "timing_s/step": float(step),
             "timing_s/gen": 0.5,
         }
         if held_out is not None:
-            metrics["val-core/arithmetic/acc/mean@4"] = held_out
+            metrics |= {"val-core/arithmetic/acc/mean@4": held_out, "timing_s/testing": 10.0}
         logger.log(metrics, step)
     logger.finish()
     return tmp_path
@@ -50,12 +55,34 @@ def cells(table):
     return [[column._cells[row] for column in table.columns] for row in range(table.row_count)]
 
 
-def test_accuracy_before_best_and_after(run_dir):
-    rows = cells(report.accuracy_table(read_steps(run_dir)))
+HELD_OUT = Change(first_step=0, last_step=3, prompts=64, responses=2, before=0.25, after=0.5, low=0.2, high=0.3)
+
+
+def test_accuracy_before_and_after_with_its_interval(run_dir):
+    rows = cells(report.accuracy_table(read_steps(run_dir), HELD_OUT))
     assert rows == [
-        ["held-out arithmetic, mean@n", "0.250", "0.750", "0.500", "+25.0"],
-        ["training prompts, pass rate", "0.300", "0.700", "0.500", "+20.0"],
+        ["held-out arithmetic, mean@n", "0.250", "0.500", "+25.0", "+20.0 to +30.0"],
+        # Before dynamic sampling drops prompts, and not `htpo/pass_rate`, which is of those that it keeps.
+        ["training prompts as generated (mean of 3 steps)", "0.600", "0.600", "+0.0", ""],
     ]
+
+
+def test_no_interval_without_the_answers(run_dir):
+    assert cells(report.accuracy_table(read_steps(run_dir), None))[0][-1] == ""
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "says"),
+    [(0.01, 0.3, "it learned"), (-0.3, -0.01, "it got worse"), (-0.01, 0.3, "no change that could be told")],
+)
+def test_the_verdict_is_the_intervals(low, high, says):
+    assert says in report.verdict(replace(HELD_OUT, low=low, high=high))
+
+
+def test_shares_of_tokens_treated_unlike_ppo(run_dir):
+    rows = dict(cells(report.treatment_table(read_steps(run_dir))))
+    assert rows["treated unlike PPO: replaced or detached"] == "3.00 %"
+    assert rows["replaced: a fork term instead of PPO's"] == "1.00 %"
 
 
 def test_time_and_memory(run_dir):
@@ -64,6 +91,9 @@ def test_time_and_memory(run_dir):
     assert cells(report.time_table(read_steps(run_dir), run_dir)) == [
         ["environment", "12 s"],
         ["training", "100 s"],
+        ["  of it, in steps", "6 s"],
+        ["  of it, in validations after a step", "20 s"],
+        ["  of it, start of the processes, first validation, saving", "74 s"],
         ["mean of a step: step", "2.00 s"],
         ["mean of a step: gen", "0.50 s"],
         ["peak memory of all processes (PSS)", "3.0 GiB"],
@@ -75,6 +105,9 @@ def test_the_command_prints_the_table_and_draws_the_curves(run_dir, monkeypatch,
     assert report.main() == 0
     output = capsys.readouterr().out
     assert "held-out arithmetic" in output and "+25.0" in output and report.CURVES_FILE in output
+    assert "has not been validated twice" in output
+    # Only what is there is pointed at.
+    assert VALIDATION_DIR not in output
     with Image.open(run_dir / report.CURVES_FILE) as image:
         image.load()
         assert image.format == "PNG" and image.width > 600 and image.height > 400
@@ -91,7 +124,7 @@ def test_a_run_that_was_only_validated(tmp_path, monkeypatch):
     steps = read_steps(tmp_path)
     assert report.draw_curves(steps, tmp_path / "curves.png").stat().st_size > 1000
     console = Console(record=True, width=100)
-    console.print(report.accuracy_table(steps))
+    console.print(report.accuracy_table(steps, None))
     assert "+0.0" in console.export_text()
 
 

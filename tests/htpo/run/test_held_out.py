@@ -1,0 +1,58 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Accuracy before and after, from the files that verl's trainer writes, and its interval."""
+
+import numpy as np
+import pytest
+from verl.trainer.ppo.v1.trainer_base import PPOTrainer
+
+from recipe.htpo.run.held_out import VALIDATION_DIR, change
+
+
+def dump(output_dir, step, accuracies):
+    """Write `{prompt: [acc, ...]}` with verl's own writer."""
+    prompts = [prompt for prompt, values in accuracies.items() for _ in values]
+    acc = [value for values in accuracies.values() for value in values]
+    count = len(prompts)
+    PPOTrainer._write_generations(
+        prompts, ["\\boxed{1}"] * count, ["1"] * count, acc, {"acc": acc}, str(output_dir / VALIDATION_DIR), step
+    )
+
+
+def test_prompts_are_paired_and_weigh_the_same(tmp_path):
+    # The first and the last count, by number and not by name; the order of the prompts does not.
+    dump(tmp_path, 0, {"1+1": [0.0, 1.0], "2+2": [0.0, 0.0], "3+3": [1.0, 1.0]})
+    dump(tmp_path, 9, {"1+1": [0.0, 0.0], "2+2": [0.0, 0.0], "3+3": [0.0, 0.0]})
+    dump(tmp_path, 30, {"3+3": [1.0, 1.0], "2+2": [1.0, 1.0], "1+1": [1.0, 1.0]})
+    found = change(tmp_path)
+    assert (found.first_step, found.last_step, found.prompts, found.responses) == (0, 30, 3, 2)
+    assert found.before == pytest.approx(0.5) and found.after == 1.0
+    # Differences 0.5, 1 and 0.
+    assert 0 <= found.low < 0.5 < found.high <= 1
+
+
+def test_the_interval_has_the_width_of_the_normal_one(tmp_path):
+    rng = np.random.default_rng(1)
+    before, after = rng.binomial(3, 0.4, 256) / 3, rng.binomial(3, 0.6, 256) / 3
+    for step, rates in ((0, before), (30, after)):
+        dump(tmp_path, step, {str(i): [rate] for i, rate in enumerate(rates)})
+    found = change(tmp_path)
+    difference = after - before
+    half_width = 1.96 * difference.std(ddof=1) / 16
+    assert found.low == pytest.approx(difference.mean() - half_width, abs=0.1 * half_width)
+    assert found.high == pytest.approx(difference.mean() + half_width, abs=0.1 * half_width)
+
+
+def test_one_validation_shows_no_change(tmp_path):
+    assert change(tmp_path) is None
+    dump(tmp_path, 0, {"1+1": [0.0], "2+2": [1.0]})
+    assert change(tmp_path) is None
+
+
+def test_a_line_that_was_not_finished_is_left_out(tmp_path):
+    for step in (0, 1):
+        dump(tmp_path, step, {"1+1": [1.0], "2+2": [1.0]})
+    with (tmp_path / VALIDATION_DIR / "1.jsonl").open("a") as stream:
+        stream.write('{"input": "1+1", "acc')
+    found = change(tmp_path)
+    assert (found.low, found.after, found.high) == (0.0, 1.0, 0.0)
