@@ -47,13 +47,15 @@ def _parser() -> argparse.ArgumentParser:
     runs.add_argument("--eval-prompts", type=int, default=256, help="held-out problems")
     runs.add_argument("overrides", nargs="*", help="such as cells.hard_wrong_high.rule=ppo or regime.lr=2e-4")
     runs.set_defaults(command=_run)
-    for name, help_text in (("table", "results as a Markdown table"), ("plot", "curves of all arms")):
-        command = commands.add_parser(name, help=help_text)
-        command.add_argument("out", type=Path, help="folder of results")
-        command.add_argument("--baseline", default="dapo", help="arm that the others are paired with, seed by seed")
-        command.set_defaults(command=_table)
-    command.add_argument("--file", type=Path, required=True, help="picture to write")
-    command.set_defaults(command=_plot)
+    table = commands.add_parser("table", help="results as a Markdown table")
+    table.add_argument("out", type=Path, help="folder of results")
+    table.add_argument("--baseline", default="dapo", help="arm that the others are paired with, seed by seed")
+    table.add_argument("--evaluations", type=int, default=1, help="average a run's last so many evaluations")
+    table.set_defaults(command=_table)
+    curves = commands.add_parser("plot", help="curves of all arms")
+    curves.add_argument("out", type=Path, help="folder of results")
+    curves.add_argument("--file", type=Path, required=True, help="picture to write")
+    curves.set_defaults(command=_plot)
     return parser
 
 
@@ -88,7 +90,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _table(args: argparse.Namespace) -> int:
-    Console(width=400).print(results_table(read_arms(args.out), args.baseline))
+    Console(width=400).print(results_table(read_arms(args.out), args.baseline, args.evaluations))
     return 0
 
 

@@ -25,22 +25,26 @@ def read_arms(out: Path) -> Arms:
     return {name: dict(sorted(runs.items())) for name, runs in arms.items()}
 
 
-def results_table(arms: Arms, baseline: str) -> Table:
-    """One line per arm, in Markdown: last pass@1 and pass@8, differences with the baseline's, and what happened."""
+def results_table(arms: Arms, baseline: str, evaluations: int = 1) -> Table:
+    """One line per arm, in Markdown: pass@1 and pass@8, differences with the baseline's, and what happened.
+
+    A run's pass@k is the mean of its last `evaluations`: more of them are less noisy, and look further back.
+    """
     table = Table(box=box.MARKDOWN, pad_edge=False)
     table.add_column("arm")
     titles = ("seeds", "pass@1 / pass@8 by seed", "pass@1", "pass@8", "pass@1 - baseline", "pass@8 - baseline")
     for title in (*titles, "replaced %", "treated unlike PPO %", "clipped %", "collapsed"):
         table.add_column(title, justify="right")
-    reference = arms.get(baseline, {})
+    finals = {name: {seed: _final(run, evaluations) for seed, run in runs.items()} for name, runs in arms.items()}
+    reference = finals.get(baseline, {})
     for name, runs in arms.items():
-        last = [run["steps"][-1] for run in runs.values()]
+        last = finals[name]
         table.add_row(
             name,
             str(len(runs)),
-            " ".join(f"{record['pass@1']:.3f}/{record['pass@8']:.3f}" for record in last),
-            *(_mean([record[key] for record in last]) for key in ("pass@1", "pass@8")),
-            *("" if name == baseline else _difference(runs, reference, key) for key in ("pass@1", "pass@8")),
+            " ".join(f"{record['pass@1']:.3f}/{record['pass@8']:.3f}" for record in last.values()),
+            *(f"{fmean(record[key] for record in last.values()):.3f}" for key in ("pass@1", "pass@8")),
+            *("" if name == baseline else _difference(last, reference, key) for key in ("pass@1", "pass@8")),
             *(f"{100 * fmean(map(_over_steps(key), runs.values())):.2f}" for key in ("replaced", "treated", "clipped")),
             f"{sum(bool(run['collapsed']) for run in runs.values())} of {len(runs)}",
         )
@@ -51,16 +55,16 @@ def _over_steps(key: str) -> Callable[[dict[str, Any]], float]:
     return lambda run: fmean(record.get(key, 0.0) for record in run["steps"])
 
 
-def _mean(values: list[float]) -> str:
-    return f"{fmean(values):.3f}"
+def _final(run: dict[str, Any], evaluations: int) -> dict[str, float]:
+    evaluated = [record for record in run["steps"] if record["evaluated"] == record["step"]][-evaluations:]
+    return {key: fmean(record[key] for record in evaluated) for key in ("pass@1", "pass@8")}
 
 
-def _difference(runs: dict[int, Any], reference: dict[int, Any], key: str) -> str:
+def _difference(finals: dict[int, dict[str, float]], reference: dict[int, dict[str, float]], key: str) -> str:
     """Mean and standard error, in points, over the seeds that both have."""
-    pairs = [(run, reference[seed]) for seed, run in runs.items() if seed in reference]
-    if not pairs:
+    points = [100 * (final[key] - reference[seed][key]) for seed, final in finals.items() if seed in reference]
+    if not points:
         return "-"
-    points = [100 * (run["steps"][-1][key] - other["steps"][-1][key]) for run, other in pairs]
     error = f" +- {stdev(points) / len(points) ** 0.5:.1f}" if len(points) > 1 else ""
     return f"{fmean(points):+.1f}{error} ({len(points)})"
 

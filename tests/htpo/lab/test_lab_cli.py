@@ -124,6 +124,18 @@ def test_table_pairs_the_arms_seed_by_seed(tmp_path, capsys):
     assert "+-" not in lines["dapo"] and "0.450" in lines["dapo"]
 
 
+def test_table_averages_the_last_evaluations(tmp_path, capsys):
+    for arm, value in (("dapo", 0.4), ("htpo", 0.6)):
+        _write(tmp_path, arm, 1, value)
+        path = tmp_path / arm / "seed_1.json"
+        result = json.loads(path.read_text())
+        result["steps"][0]["evaluated"] = 1
+        path.write_text(json.dumps(result))
+    assert main(["table", str(tmp_path), "--evaluations", "2"]) == 0
+    output = capsys.readouterr().out
+    assert "0.350/0.850" in output and "0.450/0.850" in output and "+10.0 (1)" in output
+
+
 def test_plot_writes_a_picture(tmp_path):
     for arm in ("dapo", "htpo"):
         for seed in (1, 2):
