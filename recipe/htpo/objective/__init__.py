@@ -6,14 +6,14 @@ config = load_preset("htpo")
 hard = difficulty(correct, prompt_index, valid, config.difficulty_threshold).hard
 groups = partition(entropy, response_mask, hard, correct, config)
 output = token_loss(log_prob, old_log_prob, advantages, response_mask, groups, config, 0.2, 0.28, 10.0)
+metrics = metrics_from_sums(group_sums(output, entropy=entropy))
 """
 
 from recipe.htpo.objective.config import CELL_NAMES, CellConfig, CellTable, ObjectiveConfig
 from recipe.htpo.objective.difficulty import Difficulty, binarise_acc, difficulty
 from recipe.htpo.objective.loss import TokenLossOutput, token_loss
-from recipe.htpo.objective.metrics import add_sums, group_sums, metrics_from_sums, sums_to_floats
-from recipe.htpo.objective.packing import partition_packed
-from recipe.htpo.objective.partition import TokenGroups, partition
+from recipe.htpo.objective.metrics import destruction_warning, entropy_sums, group_sums, metrics_from_sums
+from recipe.htpo.objective.partition import TokenGroups, partition, partition_jagged
 from recipe.htpo.objective.presets import load_preset, preset_names
 from recipe.htpo.objective.rules import RuleOutput, TokenTerms, register_rule, rule_names
 
@@ -27,17 +27,17 @@ __all__ = [
     "TokenGroups",
     "TokenLossOutput",
     "TokenTerms",
-    "add_sums",
     "binarise_acc",
+    "destruction_warning",
     "difficulty",
+    "entropy_sums",
     "group_sums",
     "load_preset",
     "metrics_from_sums",
     "partition",
-    "partition_packed",
+    "partition_jagged",
     "preset_names",
     "register_rule",
     "rule_names",
-    "sums_to_floats",
     "token_loss",
 ]

@@ -3,8 +3,9 @@
 """Configuration of a token-level objective: how tokens are grouped, and one table row per group.
 
 A row (`CellConfig`) reads like a sector of the figure in arXiv 2605.08283: the named rule is the objective of the
-tokens in `region`; every other token of the group keeps the full PPO loss. Every rule takes every parameter, so
-replacing only `rule` of a row always gives a valid row (`rule: ppo` makes `region` irrelevant).
+tokens that `region`, `gate`, `floor` and `ceiling` let through; every other token of the group keeps the full PPO
+loss. Every rule takes every parameter, so replacing only `rule` of a row always gives a valid row (`rule: ppo` makes
+the others but the detach rules irrelevant).
 
 The clip widths and the dual-clip constant are not here: they belong to the actor's configuration and are passed to
 `token_loss`.
@@ -13,11 +14,12 @@ The clip widths and the dual-clip constant are not here: they belong to the acto
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from recipe.htpo.objective.rules import check_rule
 
 Region = Literal["all", "inside", "above", "below", "outside"]
+Gate = Literal["ratio", "ratio_and_sign"]
 DetachMode = Literal["threshold", "rank"]
 EntropySource = Literal["old", "current"]
 NonfiniteEntropy = Literal["error", "low"]
@@ -34,6 +36,24 @@ class CellConfig:
     """Importance ratios for which the rule applies: `above` (> 1 + clip_ratio_high), `below` (< 1 - clip_ratio_low),
     `outside` (either), `inside` (neither) or `all`. Elsewhere the group has the PPO loss."""
 
+    gate: Gate = "ratio"
+    """`ratio`: the region alone decides. `ratio_and_sign`: besides, only tokens whose gradient PPO's clip ends, A > 0
+    above the clip range or A < 0 below it (CE-GPPO's gate)."""
+
+    scale: float = 1.0
+    """Factor on the terms that replace PPO's (beta of CE-GPPO)."""
+
+    scale_above: float | None = None
+    """`scale` of the term above the clip range, for rules that have one on either side (`keep_gradient`); null is
+    `scale`."""
+
+    floor: float = 0.0
+    """Importance ratio below which the rule does not apply: a token that has fallen so far has PPO's term again, whose
+    clip ends the gradient. 0 is no floor."""
+
+    ceiling: float | None = None
+    """Importance ratio above which the rule does not apply; null is no ceiling."""
+
     detach_lowest: float = 0.0
     """Share, of the group's tokens in one response, of lowest-entropy tokens that get zero loss. 0 switches it off."""
 
@@ -47,6 +67,10 @@ class CellConfig:
     def __post_init__(self) -> None:
         check_rule(self.rule)
         _check_choices(self)
+        for name in ("scale", "scale_above", "floor", "ceiling"):
+            _check_factor(self, name)
+        if self.ceiling is not None and self.floor >= self.ceiling:
+            raise ValueError(f"floor must be below ceiling, got {self.floor} and {self.ceiling}")
         _check_share(self, "detach_lowest", zero_allowed=True)
         _check_share(self, "detach_highest", zero_allowed=True)
 
@@ -96,18 +120,12 @@ class ObjectiveConfig:
     nonfinite_entropy: NonfiniteEntropy = "error"
     """What a NaN or infinite entropy of a response token does: `error`, or `low` (ranked below every other token)."""
 
-    clamp_reciprocal_ratio: bool = False
-    """Bound the reciprocal ratio in the released group-2 term by exp(20). The release does not, and overflows in
-    float32 below a log-ratio of about -88."""
-
     def __post_init__(self) -> None:
         if not isinstance(self.preset, str) or not self.preset:
             raise ValueError(f"preset must be a non-empty string, got {self.preset!r}")
         _check_choices(self)
         _check_share(self, "difficulty_threshold", zero_allowed=True)
         _check_share(self, "high_entropy_ratio", zero_allowed=False)
-        if not isinstance(self.clamp_reciprocal_ratio, bool):
-            raise ValueError(f"clamp_reciprocal_ratio must be true or false, got {self.clamp_reciprocal_ratio!r}")
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> "ObjectiveConfig":
@@ -152,8 +170,16 @@ def _checked(mapping: Any, cls: type, path: str) -> Mapping[str, Any]:
 def _check_choices(config: Any) -> None:
     for name, annotation in get_type_hints(type(config)).items():
         choices, value = get_args(annotation), getattr(config, name)
-        if choices and value not in choices:
+        if get_origin(annotation) is Literal and value not in choices:
             raise ValueError(f"{name} is {value!r}. Valid values: {', '.join(choices)}")
+
+
+def _check_factor(config: Any, name: str) -> None:
+    value = getattr(config, name)
+    if value is None and name in ("scale_above", "ceiling"):
+        return
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
+        raise ValueError(f"{name} must be a finite number of at least 0, got {value!r}")
 
 
 def _check_share(config: Any, name: str, *, zero_allowed: bool) -> None:

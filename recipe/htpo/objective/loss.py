@@ -2,42 +2,74 @@
 # SPDX-License-Identifier: Apache-2.0
 """What: the loss of every token, chosen by its group's row in the objective table. No aggregation here."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from recipe.htpo.objective.config import GROUP_IDS, ObjectiveConfig, Region
+from recipe.htpo.objective.config import GROUP_IDS, CellConfig, ObjectiveConfig
 from recipe.htpo.objective.partition import TokenGroups
-from recipe.htpo.objective.rules import TokenTerms, get_rule
+from recipe.htpo.objective.rules import TokenTerms, get_rule, ppo
+
+_MAX_LOG_RATIO = 20.0
+"""verl clamps the log-ratio to +-20 before exponentiating it."""
+
+
+# Bits of a token's state above the 6 of its group's code (`TokenGroups`).
+STATE_BITS = {
+    name: 1 << (6 + i)
+    for i, name in enumerate(("alive", "replaced", "above", "below", "negative", "positive", "over_cap"))
+}
 
 
 @dataclass(frozen=True)
 class TokenLossOutput:
     """Per-token loss and what happened to every token; one shape, `[B, T]` or `[T_total]`.
 
-    All but `loss` are without gradient and False or 0 outside the response mask (`ratio`: 1).
+    All but `loss` are without gradient, and 0, False or (`ratio`) 1 outside the response mask.
     """
 
     loss: Tensor
-    """Loss to be minimised; exactly 0 for detached tokens and outside the response mask."""
+    """Loss to be minimised; exactly 0 for detached tokens and outside the response mask. d loss / d log_prob is `loss`
+    where `alive`, else 0."""
     log_ratio: Tensor
     """log_prob - old_log_prob, clamped to +-20."""
     ratio: Tensor
     """exp(log_ratio)."""
-    replaced: Tensor
-    """bool, the group's rule replaced the PPO term (and the token is not detached)."""
-    replaced_above: Tensor
-    """bool, replaced and ratio > 1 + clip_ratio_high."""
-    replaced_below: Tensor
-    """bool, replaced and ratio < 1 - clip_ratio_low."""
-    detached: Tensor
-    """bool, zero loss because of its entropy rank."""
-    ppo_clip: Tensor
-    """bool, the PPO clip is active by verl's formula, whatever rule the token has."""
-    ppo_clip_lower: Tensor
-    """bool, the dual clip is active by verl's formula, for tokens that keep their PPO term."""
+    state: Tensor
+    """int16: the code of the token's group, and `STATE_BITS` of what happened to it."""
+
+    def has(self, *marks: str) -> Tensor:
+        """bool, the token has all of these `STATE_BITS`."""
+        bits = sum(STATE_BITS[mark] for mark in marks)
+        return (self.state & bits) == bits
+
+    @property
+    def alive(self) -> Tensor:
+        """bool, the token has a gradient."""
+        return self.has("alive")
+
+    @property
+    def replaced(self) -> Tensor:
+        """bool, the group's rule replaced the PPO term (and the token is not detached)."""
+        return self.has("replaced")
+
+    @property
+    def detached(self) -> Tensor:
+        """bool, zero loss because of its entropy rank."""
+        return TokenGroups(self.state & 63).detached
+
+    @property
+    def ppo_clip(self) -> Tensor:
+        """bool, the PPO clip is active by verl's formula, whatever rule the token has."""
+        return self.has("above", "positive") | self.has("below", "negative")
+
+    @property
+    def ppo_clip_lower(self) -> Tensor:
+        """bool, the dual clip is active by verl's formula, for tokens that keep their PPO term."""
+        return self.has("over_cap", "negative") & ~self.replaced
 
 
 def token_loss(
@@ -55,11 +87,11 @@ def token_loss(
     """Loss of every token by the table of `config`; aggregate it with verl's `agg_loss`.
 
     Element-wise, so `[B, T]` and packed `[T_total]` tensors give the same numbers. With every row `ppo` it equals
-    verl 0.9.1's `vanilla` policy loss (`verl/trainer/ppo/core_algos.py`) to the last bit. Values outside the
-    response mask are ignored, even NaN.
+    verl 0.9.1's `vanilla` policy loss (`verl/trainer/ppo/core_algos.py`), and its gradient, to the last bit. Values
+    outside the response mask are ignored, even NaN.
 
     Args:
-        log_prob: current log-probability of the sampled tokens; carries the gradient.
+        log_prob: current log-probability of the sampled tokens, floating; carries the gradient.
         old_log_prob: the same at the start of the update.
         advantages: one value per token.
         response_mask: bool, integer or floating; > 0 marks valid tokens. It must not mark tokens outside the mask
@@ -79,82 +111,140 @@ def token_loss(
         "old_log_prob": old_log_prob,
         "advantages": advantages,
         "response_mask": response_mask,
-        "groups.group": groups.group,
+        "groups": groups.code,
         "rollout_is_weights": rollout_is_weights,
     }
     for name, tensor in tensors.items():
         if tensor is not None and tensor.shape != log_prob.shape:
             raise ValueError(f"{name} must have the shape of log_prob {tuple(log_prob.shape)}, got {tensor.shape}")
 
-    valid = (response_mask > 0) & (groups.group > 0)
-    log_ratio = torch.where(valid, log_prob - old_log_prob, 0.0)
-    clamped_log_ratio = torch.clamp(log_ratio, min=-20.0, max=20.0)
-    ratio = torch.exp(clamped_log_ratio)
+    with torch.no_grad():
+        code = groups.code * (response_mask > 0)
+        group = (code & 15).to(log_prob.dtype)
+        inside = _bits(group)
+        log_ratio = _zero_outside(log_prob.detach() - old_log_prob, inside)
+        negated_advantages = _zero_outside(-advantages, inside)
+        weights = None if rollout_is_weights is None else _zero_outside(rollout_is_weights.clone(), inside)
+        del inside
+        clamped = torch.clamp(log_ratio, min=-_MAX_LOG_RATIO, max=_MAX_LOG_RATIO)
+        ratio = torch.exp(clamped)
+        terms = TokenTerms(
+            log_ratio=log_ratio,
+            ratio=ratio,
+            bounded=_mark(torch.eq, clamped, log_ratio),
+            negative=_mark(torch.gt, negated_advantages, 0),
+            positive=_mark(torch.lt, negated_advantages, 0),
+            above=_mark(torch.gt, ratio, 1 + clip_ratio_high),
+            below=_mark(torch.lt, ratio, 1 - clip_ratio_low),
+            clip_ratio_low=clip_ratio_low,
+            clip_ratio_high=clip_ratio_high,
+            clip_ratio_c=clip_ratio_c,
+        )
+        q, alive = ppo(terms)
+        replaced = torch.zeros_like(q)
+        for cell, members in _rows_with_a_rule(config):
+            selected = _selected(cell, members, group, terms)
+            result = get_rule(cell.rule)(terms, selected, cell)
+            other = 1 - selected
+            q = _add(q.mul_(other), selected, result.q)
+            alive = _add(alive.mul_(other), selected, result.alive)
+            replaced = _add(replaced.mul_(other), selected, result.replaced)
+            del selected, other, result
+        keep = torch.clamp(group, max=1, out=group).sub_(_mark(torch.gt, code.to(q.dtype), 15))
+        q.mul_(keep)
+        state = code.to(q.dtype)
+        for name, mark in (("alive", alive.mul_(keep)), ("replaced", replaced.mul_(keep))):
+            state.add_(mark, alpha=STATE_BITS[name])
+        for name in ("above", "below", "negative", "positive"):
+            state.add_(getattr(terms, name), alpha=STATE_BITS[name])
+        state.add_(_mark(torch.gt, ratio, clip_ratio_c), alpha=STATE_BITS["over_cap"])
+        state = state.to(torch.int16)
+        del terms, replaced, keep, group, log_ratio
 
     # The operations and their order are those of verl's vanilla loss: the DAPO preset is equal bit for bit.
-    unclipped = -advantages * ratio
-    clipped = -advantages * torch.clamp(ratio, 1 - clip_ratio_low, 1 + clip_ratio_high)
-    clip_loss = torch.maximum(unclipped, clipped)
-    cap = -advantages * clip_ratio_c
-    ppo_loss = torch.where(advantages < 0, torch.min(cap, clip_loss), clip_loss)
-
-    terms = TokenTerms(
-        log_ratio=log_ratio,
-        ratio=ratio,
-        advantages=advantages,
-        ppo_loss=ppo_loss,
-        above=ratio.detach() > 1 + clip_ratio_high,
-        below=ratio.detach() < 1 - clip_ratio_low,
-        clip_ratio_low=clip_ratio_low,
-        clip_ratio_high=clip_ratio_high,
-        clip_ratio_c=clip_ratio_c,
-        clamp_reciprocal_ratio=config.clamp_reciprocal_ratio,
-    )
-    keep = valid & ~groups.detached
-    loss, replaced = _apply_rules(terms, groups.group, config)
-    if rollout_is_weights is not None:
-        loss = loss * rollout_is_weights
-    loss = torch.where(keep, loss, 0.0)
-
-    replaced = replaced & keep
-    return TokenLossOutput(
-        loss=loss,
-        log_ratio=clamped_log_ratio.detach(),
-        ratio=ratio.detach(),
-        replaced=replaced,
-        replaced_above=replaced & terms.above,
-        replaced_below=replaced & terms.below,
-        detached=groups.detached & valid,
-        ppo_clip=(clipped > unclipped) & valid,
-        ppo_clip_lower=(clip_loss > cap) & (advantages < 0) & valid & ~replaced,
-    )
+    loss = _TokenLoss.apply(log_prob, negated_advantages, q, alive)
+    if weights is not None:
+        loss = loss * weights
+    return TokenLossOutput(loss=loss, log_ratio=clamped, ratio=ratio, state=state)
 
 
-def _apply_rules(terms: TokenTerms, group: Tensor, config: ObjectiveConfig) -> tuple[Tensor, Tensor]:
-    """The PPO loss with the tokens of every other rule exchanged, and the mask of replaced PPO terms."""
-    loss, replaced = terms.ppo_loss, torch.zeros_like(terms.above)
-    members: dict[tuple[str, Region], list[Tensor]] = {}
+class _TokenLoss(torch.autograd.Function):
+    """loss = -A q, with the derivative -A q by log_prob where the token is alive."""
+
+    @staticmethod
+    def forward(ctx: Any, log_prob: Tensor, negated_advantages: Tensor, q: Tensor, alive: Tensor) -> Tensor:
+        ctx.save_for_backward(negated_advantages, q, alive)
+        return negated_advantages * q
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+        negated_advantages, q, alive = ctx.saved_tensors
+        return (grad * negated_advantages).mul_(q).mul_(alive), None, None, None
+
+
+def _rows_with_a_rule(config: ObjectiveConfig) -> Sequence[tuple[CellConfig, list[int]]]:
+    """Rows whose rule is not `ppo`, groups with an equal row together."""
+    rows: dict[tuple, tuple[CellConfig, list[int]]] = {}
     for group_id in GROUP_IDS:
         cell = config.cells[group_id]
         if cell.rule != "ppo":
-            members.setdefault((cell.rule, cell.region), []).append(group == group_id)
-    for (rule_name, region), masks in members.items():
-        selected = reduce(torch.logical_or, masks)
-        if region != "all":
-            selected = selected & _region_mask(region, terms)
-        result = get_rule(rule_name)(terms, selected)
-        loss = torch.where(selected, result.loss, loss)
-        replaced = replaced | (selected & result.replaced)
-    return loss, replaced
+            key = (cell.rule, cell.region, cell.gate, cell.scale, cell.scale_above, cell.floor, cell.ceiling)
+            rows.setdefault(key, (cell, []))[1].append(group_id)
+    return list(rows.values())
 
 
-def _region_mask(region: Region, terms: TokenTerms) -> Tensor:
-    if region == "above":
-        return terms.above
-    if region == "below":
-        return terms.below
-    outside = terms.above | terms.below
-    return outside if region == "outside" else ~outside
+def _selected(cell: CellConfig, members: list[int], group: Tensor, terms: TokenTerms) -> Tensor:
+    """0 or 1: the tokens that the row's rule applies to."""
+    if len(members) == len(GROUP_IDS):
+        selected = group.clamp(max=1)
+    else:
+        selected = _mark(torch.eq, group, members[0])
+        for group_id in members[1:]:
+            selected += _mark(torch.eq, group, group_id)
+    if cell.region == "above":
+        selected *= terms.above
+    elif cell.region == "below":
+        selected *= terms.below
+    elif cell.region == "outside":
+        selected *= terms.above + terms.below
+    elif cell.region == "inside":
+        selected *= 1 - terms.above - terms.below
+    if cell.gate == "ratio_and_sign" and cell.region in ("above", "below"):
+        selected *= terms.positive if cell.region == "above" else terms.negative
+    elif cell.gate == "ratio_and_sign":
+        selected *= (terms.above * terms.positive).addcmul_(terms.below, terms.negative)
+    if cell.floor > 0:
+        selected *= _mark(torch.ge, terms.ratio, cell.floor)
+    if cell.ceiling is not None:
+        selected *= _mark(torch.le, terms.ratio, cell.ceiling)
+    return selected
+
+
+def _add(values: Tensor, selected: Tensor, result: Tensor | float) -> Tensor:
+    """`values` plus `result` where `selected`."""
+    return values.addcmul_(selected, result) if isinstance(result, Tensor) else values.add_(selected, alpha=result)
+
+
+def _mark(compare: Callable[..., Tensor], values: Tensor, bound: Tensor | float) -> Tensor:
+    """The comparison as 0 or 1 in the dtype of `values`."""
+    return compare(values, bound, out=torch.empty_like(values))
+
+
+_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def _bits(group: Tensor) -> Tensor:
+    """All bits set where a token has a group, none elsewhere; an integer as wide as the group's dtype."""
+    return group.clamp(max=1).to(_INTEGERS[group.element_size()]).neg_()
+
+
+def _zero_outside(values: Tensor, inside: Tensor) -> Tensor:
+    """Sets `values` in place to 0 outside, whatever stands there: NaN times 0 would be NaN.
+
+    A bit mask; on a CPU `torch.where` costs as much as the rest of the loss.
+    """
+    values.view(_INTEGERS[values.element_size()]).bitwise_and_(inside.to(_INTEGERS[values.element_size()]))
+    return values
 
 
 def _check_clip(clip_ratio_low: float, clip_ratio_high: float, clip_ratio_c: float) -> None:

@@ -1,10 +1,10 @@
 # Copyright 2026 The verl-htpo authors
 # SPDX-License-Identifier: Apache-2.0
-"""Who: the group of every response token, and which tokens are detached.
+"""Who: the group (prompt difficulty x correctness x token entropy) and the detach marks of every token.
 
-All statistics have the scope of one response, so the result does not depend on how responses are batched.
-Quantities counted per row are computed for all rows at once; there is no host synchronisation except the single
-check for non-finite entropies.
+The entropy split has the scope of one response, so results do not depend on how responses are batched, packed or
+split over ranks. It is made once per training batch, by selection and not by sorting, and is free of host
+synchronisation except for the sizes of the selection and the check for non-finite entropies.
 """
 
 from dataclasses import dataclass
@@ -15,20 +15,38 @@ from torch import Tensor
 
 from recipe.htpo.objective.config import CellConfig, ObjectiveConfig
 
+_GROUP_BITS = 15
 _DETACH_LOW_BIT = 16
 _DETACH_HIGH_BIT = 32
+_ROWS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
 class TokenGroups:
-    """Group and detach marks of every token; all tensors have one shape, `[B, T]` or `[T_total]`."""
+    """Group and detach marks of every token, one byte each: `[B, T]` or `[T_total]`."""
 
-    group: Tensor
-    """int8: 1..8 in the order of the table's rows, 0 for tokens outside the response mask."""
-    detach_low: Tensor
-    """bool, detached for being among the lowest entropies of its group in the response."""
-    detach_high: Tensor
-    """bool, detached for being among the highest entropies of its group in the response."""
+    code: Tensor
+    """int8: group + 16 * detach_low + 32 * detach_high; 0 for tokens outside the response mask."""
+
+    @classmethod
+    def of(cls, group: Tensor, detach_low: Tensor, detach_high: Tensor) -> "TokenGroups":
+        """From the group ids and both marks, tensors of one shape."""
+        return cls((group + _DETACH_LOW_BIT * detach_low + _DETACH_HIGH_BIT * detach_high).to(torch.int8))
+
+    @property
+    def group(self) -> Tensor:
+        """int8: 1..8 in the order of the table's rows, 0 for tokens outside the response mask."""
+        return self.code & _GROUP_BITS
+
+    @property
+    def detach_low(self) -> Tensor:
+        """bool, detached for being among the lowest entropies of its group in the response."""
+        return (self.code & _DETACH_LOW_BIT) > 0
+
+    @property
+    def detach_high(self) -> Tensor:
+        """bool, detached for being among the highest entropies of its group in the response."""
+        return (self.code & _DETACH_HIGH_BIT) > 0
 
     @property
     def low(self) -> Tensor:
@@ -43,18 +61,16 @@ class TokenGroups:
     @property
     def detached(self) -> Tensor:
         """bool, tokens with zero loss."""
-        return self.detach_low | self.detach_high
+        return self.code > _GROUP_BITS
 
     def encode(self) -> Tensor:
-        """One int8 per token, for transport in a single field: group + 16 * detach_low + 32 * detach_high."""
-        marks = _DETACH_LOW_BIT * self.detach_low + _DETACH_HIGH_BIT * self.detach_high
-        return (self.group + marks).to(torch.int8)
+        """`code`, for transport in a single field."""
+        return self.code
 
     @classmethod
     def decode(cls, code: Tensor) -> "TokenGroups":
-        """Inverse of `encode`, for any layout and any integer dtype."""
-        code = code.to(torch.int8)
-        return cls(code % _DETACH_LOW_BIT, (code & _DETACH_LOW_BIT) > 0, (code & _DETACH_HIGH_BIT) > 0)
+        """Inverse of `encode`, for any layout and any dtype that holds the code's values."""
+        return cls(code.to(torch.int8))
 
 
 @torch.no_grad()
@@ -88,9 +104,7 @@ def partition(
     entropy = torch.where(valid & finite, entropy, -torch.inf)
 
     num_valid = valid.sum(-1)
-    num_high = _truncated_share(config.high_entropy_ratio, num_valid)
-    ascending = torch.where(valid, entropy, torch.inf).sort(dim=-1).values
-    threshold = _at(ascending, num_valid - num_high)
+    threshold = _kth(entropy, _truncated_share(config.high_entropy_ratio, num_valid), largest=True)
     high = valid & finite & (entropy >= threshold)
     low = valid & ~high
 
@@ -98,49 +112,71 @@ def partition(
     group = torch.where(valid, 1 + 2 * quadrant[:, None] + high, 0).to(torch.int8)
 
     detach_low, detach_high = torch.zeros_like(valid), torch.zeros_like(valid)
-    num_low = low.sum(-1)
-    subsets: tuple[tuple[Tensor, Tensor, Tensor, int], ...] = (
-        (low, torch.zeros_like(num_low), num_low, 1),
-        (high, num_low, num_valid - num_low, 2),
-    )
-    for member, start, count, first_group in subsets:
+    for member, first_group in ((low, 1), (high, 2)):
         cells = [config.cells[first_group + 2 * index] for index in range(4)]
-        span = _Span(entropy, ascending, member, start, count, quadrant)
-        detach_low |= span.select(cells, "lowest")
-        detach_high |= span.select(cells, "highest")
-    return TokenGroups(group, detach_low, detach_high)
+        detach_low |= _selected(entropy, member, quadrant, cells, "lowest")
+        detach_high |= _selected(entropy, member, quadrant, cells, "highest")
+    return TokenGroups.of(group, detach_low, detach_high)
 
 
-@dataclass(frozen=True)
-class _Span:
-    """The low or the high tokens of every response: a contiguous span of the row's ascending entropies."""
+def partition_jagged(
+    entropy: Tensor, response_mask: Tensor, lengths: Tensor, hard: Tensor, correct: Tensor, config: ObjectiveConfig
+) -> TokenGroups:
+    """`partition` of responses that stand one after another; the result is packed as they are.
 
-    entropy: Tensor
-    ascending: Tensor
-    member: Tensor
-    start: Tensor
-    count: Tensor
-    quadrant: Tensor
+    Rows are taken a few at a time in the order of their lengths, so that a long response makes no short one wide.
 
-    def select(self, cells: list[CellConfig], end: Literal["lowest", "highest"]) -> Tensor:
-        """bool `[B, T]`: the share at one end of the span, with the parameters of each row's cell."""
-        shares = [cell.detach_lowest if end == "lowest" else cell.detach_highest for cell in cells]
-        if not any(shares):
-            return torch.zeros_like(self.member)
-        share = self.entropy.new_tensor(shares, dtype=torch.float64)[self.quadrant]
-        by_rank = torch.tensor([cell.detach_mode == "rank" for cell in cells], device=share.device)[self.quadrant]
-        k = _truncated_share(share, self.count)
-        candidate = self.member & (share > 0)[:, None]
-        if end == "lowest":
-            cut = _at(self.ascending, self.start + k - 1)
-            beyond = candidate & (self.entropy < cut)
-        else:
-            cut = _at(self.ascending, self.start + self.count - k)
-            beyond = candidate & (self.entropy > cut)
-        at_cut = candidate & (self.entropy == cut)
-        # As published, the k-th lowest itself stays and the k-th highest, with all its ties, goes.
-        taken_at_cut = torch.where(by_rank, k - beyond.sum(-1), 0 if end == "lowest" else at_cut.shape[-1])
-        return beyond | (at_cut & (at_cut.cumsum(-1) <= taken_at_cut[:, None]))
+    Args:
+        entropy: `[T_total]` floating, token entropies in nats.
+        response_mask: `[T_total]`; > 0 marks valid tokens.
+        lengths: `[B]` int64, tokens of every response; they sum to `T_total`.
+        hard: `[B]` bool.
+        correct: `[B]` bool.
+        config: objective.
+
+    Raises:
+        ValueError: as `partition`, and if the lengths do not sum to the number of tokens.
+    """
+    if int(lengths.sum()) != entropy.numel() or response_mask.shape != entropy.shape:
+        raise ValueError(
+            f"lengths sum to {int(lengths.sum())}, but there are {entropy.numel()} entropies and "
+            f"{response_mask.numel()} mask values"
+        )
+    start = lengths.cumsum(0) - lengths
+    code = torch.zeros(entropy.shape, dtype=torch.int8, device=entropy.device)
+    for rows in lengths.argsort().split(_ROWS_AT_ONCE):
+        column = torch.arange(max(int(lengths[rows].max()), 1), device=entropy.device)
+        inside = column < lengths[rows][:, None]
+        place = (start[rows][:, None] + column)[inside]
+        padded_entropy, padded_mask = (
+            torch.zeros(inside.shape, dtype=values.dtype, device=values.device).masked_scatter_(inside, values[place])
+            for values in (entropy, response_mask)
+        )
+        code[place] = partition(padded_entropy, padded_mask, hard[rows], correct[rows], config).code[inside]
+    return TokenGroups(code)
+
+
+def _selected(
+    entropy: Tensor, member: Tensor, quadrant: Tensor, cells: list[CellConfig], end: Literal["lowest", "highest"]
+) -> Tensor:
+    """bool `[B, T]`: the share at one end of each row's members (low or high tokens), by the row's cell."""
+    shares = [cell.detach_lowest if end == "lowest" else cell.detach_highest for cell in cells]
+    if not any(shares):
+        return torch.zeros_like(member)
+    share = torch.tensor(shares, dtype=torch.float64, device=entropy.device)[quadrant]
+    by_rank = torch.tensor([cell.detach_mode == "rank" for cell in cells], device=entropy.device)[quadrant]
+    k = _truncated_share(share, member.sum(-1))
+    candidate = member & (share > 0)[:, None]
+    if end == "lowest":
+        cut = _kth(torch.where(candidate, entropy, torch.inf), k, largest=False)
+        beyond = candidate & (entropy < cut)
+    else:
+        cut = _kth(torch.where(candidate, entropy, -torch.inf), k, largest=True)
+        beyond = candidate & (entropy > cut)
+    at_cut = candidate & (entropy == cut)
+    # As published, the k-th lowest itself stays and the k-th highest, with all its ties, goes.
+    taken_at_cut = torch.where(by_rank, k - beyond.sum(-1), 0 if end == "lowest" else at_cut.shape[-1])
+    return beyond | (at_cut & (at_cut.cumsum(-1) <= taken_at_cut[:, None]))
 
 
 def _truncated_share(share: float | Tensor, count: Tensor) -> Tensor:
@@ -148,10 +184,12 @@ def _truncated_share(share: float | Tensor, count: Tensor) -> Tensor:
     return (share * count.double()).long().clamp(min=1)
 
 
-def _at(ascending: Tensor, index: Tensor) -> Tensor:
-    """`[B, 1]` entropies at one sorted position per row; out of range (empty sets only) is clamped."""
-    last = ascending.shape[-1] - 1
-    return ascending.gather(-1, index.clamp(0, last)[:, None])
+def _kth(entropy: Tensor, k: Tensor, largest: bool) -> Tensor:
+    """`[B, 1]`: the k-th largest or smallest entropy of every row; k is `[B]` and at most the row's width."""
+    if entropy.shape[0] == 0:
+        return entropy.new_zeros(0, 1)
+    selected = entropy.topk(int(k.max().clamp(max=entropy.shape[1])), dim=-1, largest=largest).values
+    return selected.gather(-1, (k - 1).clamp(max=selected.shape[1] - 1)[:, None])
 
 
 def _check_inputs(entropy: Tensor, response_mask: Tensor, hard: Tensor, correct: Tensor) -> None:

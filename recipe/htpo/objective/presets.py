@@ -12,10 +12,13 @@ from recipe.htpo.objective.config import ObjectiveConfig
 
 PRESET_DIR = Path(__file__).resolve().parents[1] / "config" / "objective"
 
+_BASE = "base"
+"""The file that Hydra's defaults list of every preset names first."""
+
 
 def preset_names() -> tuple[str, ...]:
     """Names of the shipped presets, sorted."""
-    return tuple(sorted(path.stem for path in PRESET_DIR.glob("*.yaml")))
+    return tuple(sorted(path.stem for path in PRESET_DIR.glob("*.yaml") if path.stem != _BASE))
 
 
 def load_preset(name: str, overrides: Mapping[str, Any] | None = None) -> ObjectiveConfig:
@@ -26,8 +29,17 @@ def load_preset(name: str, overrides: Mapping[str, Any] | None = None) -> Object
     """
     if name not in preset_names():
         raise ValueError(f"unknown objective preset {name!r}. Valid presets: {', '.join(preset_names())}")
+    return ObjectiveConfig.from_mapping(_merged(_composed(name), overrides or {}))
+
+
+def _composed(name: str) -> dict[str, Any]:
+    """The preset's fields over those of the presets in its `defaults`, as Hydra composes them."""
     values = yaml.safe_load((PRESET_DIR / f"{name}.yaml").read_text(encoding="utf-8"))
-    return ObjectiveConfig.from_mapping(_merged(values, overrides or {}))
+    composed: dict[str, Any] = {}
+    for parent in values.pop("defaults", []):
+        if parent != "_self_":
+            composed = _merged(composed, _composed(parent))
+    return _merged(composed, values)
 
 
 def _merged(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,67 +1,74 @@
 # Copyright 2026 The verl-htpo authors
 # SPDX-License-Identifier: Apache-2.0
-"""Rules: the loss that a table row gives to its tokens, one function per rule.
+"""Rules: what a table row gives to its tokens, one function per rule.
 
-Notation: A advantage, r importance ratio, eps_low and eps_high the clip widths, c the dual-clip constant, sg the
-stop-gradient, and id = exp(log_prob - sg[log_prob]), which is 1 and has gradient 1. A rule returns a loss that is
-minimised, so an objective J of the paper enters as -J.
+Every term of the table is a loss `L = -A q` (A advantage, minimised), whose derivative by `log_prob` is `L` itself
+where the token is *alive* and 0 where it is not. PPO is of that form: q is the clipped ratio, and a token is alive
+where q is the ratio. So is the paper's pi / SG[pi]: q is its coefficient and every token is alive. A rule therefore
+returns q, `alive` and `replaced`, and no derivative has to be traced.
 
-To add one: write a function of `TokenTerms` and `selected`, decorate it with `@register_rule("name")`, and name it
-in a table row.
+Notation: r importance ratio, eps_low and eps_high the clip widths, c the dual-clip constant. Masks are 0 or 1 in the
+dtype of the ratio: on a CPU, comparisons that write such masks and products with them are several times faster than
+boolean masks and `torch.where`.
+
+To add one: write a function of `TokenTerms`, decorate it with `@register_rule("name")`, and name it in a table row.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-_MAX_LOG_RATIO = 20.0
-"""verl clamps the log-ratio to +-20 before exponentiating it; the optional guard of the reciprocal ratio does too."""
-
 
 @dataclass(frozen=True)
 class TokenTerms:
-    """What a rule may use. All tensors have one shape, `[B, T]` or `[T_total]`; invalid tokens have log-ratio 0."""
+    """What a rule may use; all tensors have one shape, `[B, T]` or `[T_total]`, and no gradient."""
 
     log_ratio: Tensor
-    """log_prob - old_log_prob, not clamped; carries the gradient."""
+    """log_prob - old_log_prob, not clamped; 0 outside the response mask."""
     ratio: Tensor
-    """exp of the log-ratio clamped to +-20; carries the gradient."""
-    advantages: Tensor
-    ppo_loss: Tensor
-    """Clipped and dual-clipped PPO loss, equal to verl's `vanilla`."""
+    """exp of the log-ratio clamped to +-20."""
+    bounded: Tensor
+    """0 or 1: the log-ratio lies within +-20, where the clamp lets a gradient through."""
+    negative: Tensor
+    """0 or 1: A < 0."""
+    positive: Tensor
+    """0 or 1: A > 0."""
     above: Tensor
-    """bool, ratio > 1 + clip_ratio_high."""
+    """0 or 1: ratio > 1 + clip_ratio_high."""
     below: Tensor
-    """bool, ratio < 1 - clip_ratio_low."""
+    """0 or 1: ratio < 1 - clip_ratio_low."""
     clip_ratio_low: float
     clip_ratio_high: float
     clip_ratio_c: float
-    clamp_reciprocal_ratio: bool
 
-    @cached_property
-    def identity(self) -> Tensor:
-        """1 with gradient 1: the paper's pi / SG[pi]. Not clamped, so the gradient survives any ratio."""
-        return torch.exp(self.log_ratio - self.log_ratio.detach())
 
-    def dual_clip(self, loss: Tensor) -> Tensor:
-        """Cap `loss` at -A * c where A < 0."""
-        return torch.where(self.advantages < 0, torch.min(-self.advantages * self.clip_ratio_c, loss), loss)
+class RuleParameters(Protocol):
+    """The fields of a table row (`CellConfig`) that a rule may read."""
+
+    @property
+    def scale(self) -> float: ...
+
+    @property
+    def scale_above(self) -> float | None: ...
 
 
 class RuleOutput(NamedTuple):
-    """Loss of the tokens a rule applies to, and which of them no longer have a ratio-times-advantage term."""
+    """q of the loss -A q, where the token is alive, and where its ratio-times-advantage term was replaced.
 
-    loss: Tensor
-    replaced: Tensor
+    Tensors of the tokens' shape, or numbers that hold for all of them.
+    """
+
+    q: Tensor | float
+    alive: Tensor | float
+    replaced: Tensor | float
 
 
-Rule = Callable[[TokenTerms, Tensor], RuleOutput]
-"""`rule(terms, selected)`; `selected` (bool) marks the tokens whose result is used. The result elsewhere is dropped,
-but its local derivative must be finite there: 0 * inf is NaN in the backward pass."""
+Rule = Callable[[TokenTerms, Tensor, RuleParameters], RuleOutput]
+"""`rule(terms, selected, row)`: `selected` is 1 where the row applies to a token and 0 elsewhere, where results are
+dropped but must be finite."""
 
 _RULES: dict[str, Rule] = {}
 
@@ -83,14 +90,14 @@ def register_rule(name: str) -> Callable[[Rule], Rule]:
 
 
 def rule_names() -> tuple[str, ...]:
-    """Names of all registered rules."""
-    return tuple(_RULES)
+    """Names of all registered rules; `ppo` is what every token has to begin with."""
+    return ("ppo", *_RULES)
 
 
 def check_rule(name: str) -> None:
     """Raise ValueError, listing the valid names, if no rule is registered under `name`."""
-    if name not in _RULES:
-        raise ValueError(f"unknown rule {name!r}. Valid rules: {', '.join(_RULES)}")
+    if name not in rule_names():
+        raise ValueError(f"unknown rule {name!r}. Valid rules: {', '.join(rule_names())}")
 
 
 def get_rule(name: str) -> Rule:
@@ -99,62 +106,82 @@ def get_rule(name: str) -> Rule:
     return _RULES[name]
 
 
-@register_rule("ppo")
-def ppo(terms: TokenTerms, selected: Tensor) -> RuleOutput:
-    """PPO with asymmetric clipping and dual clip."""
-    return RuleOutput(terms.ppo_loss, torch.zeros_like(selected))
+def ppo(terms: TokenTerms) -> tuple[Tensor, Tensor]:
+    """q and alive of PPO with asymmetric clipping and dual clip, equal to verl 0.9.1's `vanilla` bit for bit.
+
+    At a clip edge the token is alive, as `torch.clamp` has it. At r = c exactly it is too; autograd would halve the
+    gradient there.
+    """
+    lower = terms.negative * (1 - terms.clip_ratio_low)
+    upper = (1 - terms.negative).mul_(1 + terms.clip_ratio_high).add_(terms.negative, alpha=terms.clip_ratio_c)
+    q = torch.minimum(torch.maximum(terms.ratio, lower, out=lower), upper, out=lower)
+    alive = torch.eq(q, terms.ratio, out=upper).mul_(terms.bounded)
+    return q, alive
 
 
 @register_rule("encourage")
-def encourage(terms: TokenTerms, selected: Tensor) -> RuleOutput:
-    """J = (1 + eps_high) * id * A: "encourage forking tokens" in the paper's figure."""
-    return RuleOutput(-(1 + terms.clip_ratio_high) * terms.advantages * terms.identity, torch.ones_like(selected))
+def encourage(terms: TokenTerms, selected: Tensor, row: RuleParameters) -> RuleOutput:
+    """J = scale (1 + eps_high) pi/SG[pi] A: "encourage forking tokens" in the paper's figure."""
+    return RuleOutput(row.scale * (1 + terms.clip_ratio_high), 1.0, 1.0)
 
 
 @register_rule("penalize")
-def penalize(terms: TokenTerms, selected: Tensor) -> RuleOutput:
-    """J = (1 - eps_low) * id * A: "penalize forking tokens" in the paper's figure."""
-    return RuleOutput(-(1 - terms.clip_ratio_low) * terms.advantages * terms.identity, torch.ones_like(selected))
+def penalize(terms: TokenTerms, selected: Tensor, row: RuleParameters) -> RuleOutput:
+    """J = scale (1 - eps_low) pi/SG[pi] A: "penalize forking tokens" in the paper's figure."""
+    return RuleOutput(row.scale * (1 - terms.clip_ratio_low), 1.0, 1.0)
+
+
+@register_rule("keep_gradient")
+def keep_gradient(terms: TokenTerms, selected: Tensor, row: RuleParameters) -> RuleOutput:
+    """CE-GPPO (arXiv 2509.20712): the value of the clip with the gradient kept, `scale` (1 - eps_low) pi/SG[pi] A below
+    the clip range and `scale_above` (1 + eps_high) pi/SG[pi] A above it. For `region: outside`."""
+    scale_above = row.scale if row.scale_above is None else row.scale_above
+    q = (row.scale * (1 - terms.clip_ratio_low)) * terms.below
+    return RuleOutput(q.add_(terms.above, alpha=scale_above * (1 + terms.clip_ratio_high)), 1.0, 1.0)
 
 
 @register_rule("released_encourage")
-def released_encourage(terms: TokenTerms, selected: Tensor) -> RuleOutput:
-    """Group 2 of the public code: +(1 + eps_high) * id * A above, +(1 / r) * id * A below, -A * r inside the range.
+def released_encourage(terms: TokenTerms, selected: Tensor, row: RuleParameters) -> RuleOutput:
+    """Group 2 of the public code: +(1 + eps_high) id A above, +(1 / r) id A below, -A r inside the range.
 
-    The two outer terms enter the minimised loss with the sign of an objective, so they push against the figure.
+    The two outer terms enter the minimised loss with the sign of an objective, so they push against the figure. The
+    reciprocal is not clamped, as in the release, and overflows in float32 below a log-ratio of about -88; the row's
+    `floor` bounds it.
     """
-    return _released_encourage(terms, selected, sign=1.0)
+    return _released_encourage(terms, selected, row, sign=-1.0)
 
 
 @register_rule("released_penalize")
-def released_penalize(terms: TokenTerms, selected: Tensor) -> RuleOutput:
-    """Groups 4 and 8 of the public code: +(1 - eps_low) * id * A below the clip range, -A * r elsewhere."""
-    return _released_penalize(terms, sign=1.0)
+def released_penalize(terms: TokenTerms, selected: Tensor, row: RuleParameters) -> RuleOutput:
+    """Groups 4 and 8 of the public code: +(1 - eps_low) id A below the clip range, -A r elsewhere."""
+    return _released_penalize(terms, row, sign=-1.0)
 
 
 @register_rule("signfix_encourage")
-def signfix_encourage(terms: TokenTerms, selected: Tensor) -> RuleOutput:
+def signfix_encourage(terms: TokenTerms, selected: Tensor, row: RuleParameters) -> RuleOutput:
     """`released_encourage` with the sign of both outer terms turned around."""
-    return _released_encourage(terms, selected, sign=-1.0)
+    return _released_encourage(terms, selected, row, sign=1.0)
 
 
 @register_rule("signfix_penalize")
-def signfix_penalize(terms: TokenTerms, selected: Tensor) -> RuleOutput:
+def signfix_penalize(terms: TokenTerms, selected: Tensor, row: RuleParameters) -> RuleOutput:
     """`released_penalize` with the sign of the term below the clip range turned around."""
-    return _released_penalize(terms, sign=-1.0)
+    return _released_penalize(terms, row, sign=1.0)
 
 
-def _released_encourage(terms: TokenTerms, selected: Tensor, sign: float) -> RuleOutput:
-    log_reciprocal = torch.where(selected & terms.below, -terms.log_ratio.detach(), 0.0)
-    if terms.clamp_reciprocal_ratio:
-        log_reciprocal = torch.clamp(log_reciprocal, max=_MAX_LOG_RATIO)
-    outside = terms.above | terms.below
-    coefficient = torch.where(terms.above, 1 + terms.clip_ratio_high, torch.exp(log_reciprocal))
-    loss = torch.where(outside, sign * coefficient * terms.advantages * terms.identity, -terms.advantages * terms.ratio)
-    return RuleOutput(terms.dual_clip(loss), outside)
+def _released_encourage(terms: TokenTerms, selected: Tensor, row: RuleParameters, sign: float) -> RuleOutput:
+    reciprocal = torch.exp(-terms.log_ratio * (selected * terms.below)) * terms.below
+    coefficient = reciprocal.add_(terms.above, alpha=1 + terms.clip_ratio_high)
+    return _replaced_outside(terms, coefficient.mul_(sign * row.scale), terms.above + terms.below)
 
 
-def _released_penalize(terms: TokenTerms, sign: float) -> RuleOutput:
-    replacement = sign * (1 - terms.clip_ratio_low) * terms.advantages * terms.identity
-    loss = torch.where(terms.below, replacement, -terms.advantages * terms.ratio)
-    return RuleOutput(terms.dual_clip(loss), terms.below)
+def _released_penalize(terms: TokenTerms, row: RuleParameters, sign: float) -> RuleOutput:
+    return _replaced_outside(terms, (sign * row.scale * (1 - terms.clip_ratio_low)) * terms.below, terms.below)
+
+
+def _replaced_outside(terms: TokenTerms, replacement: Tensor, replaced: Tensor) -> RuleOutput:
+    """`replacement` (0 elsewhere) where `replaced`, the unclipped ratio elsewhere, and the dual clip over both."""
+    q = replacement.addcmul_(terms.ratio, 1 - replaced)
+    over = (q > terms.clip_ratio_c) & (terms.negative > 0)
+    alive = torch.maximum(terms.bounded, replaced).masked_fill_(over, 0.0)
+    return RuleOutput(q.masked_fill_(over, terms.clip_ratio_c), alive, replaced)

@@ -18,7 +18,10 @@ def htpo_advantage(
     config: Mapping[str, Any] | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """GRPO's group-normalised outcome advantage, which HTPO takes over unchanged.
+    """GRPO's group-normalised outcome advantage: HTPO takes the advantage over unchanged and differs in the loss.
+
+    The HTPO trainers run it under verl's own name `grpo`, the only one for which verl compares the final outputs of
+    agent-loop sessions with several outputs (verl/trainer/ppo/v1/utils.py, compute_advantage_for_multi_trajectories).
 
     Args:
         token_level_rewards: `[B, T]` fp32; the reward stands on the last valid token.

@@ -3,9 +3,9 @@
 """The actor loss that `set_loss_fn` installs on the workers.
 
 verl's `ppo_loss` hands a registered policy loss neither entropy nor any extra field (verl/workers/utils/
-losses.py:83-112). `htpo_loss` reads them first, splits the tokens into groups, and then lets `ppo_loss` compose the
-whole (global batch info, entropy bonus, KL term) around the registered token objective, which finds the groups in
-`_current`. A run in which the seam is missing finds nothing there and fails instead of training plain PPO.
+losses.py:83-112). `htpo_loss` reads the groups that the trainer decided for the whole training batch, and then lets
+`ppo_loss` compose the whole (global batch info, entropy bonus, KL term) around the registered token objective, which
+finds the groups in `_current`. A run in which the seam is missing finds nothing there and fails instead of training plain PPO.
 """
 
 from contextvars import ContextVar
@@ -20,11 +20,11 @@ from verl.workers.config import ActorConfig
 from verl.workers.utils.losses import ppo_loss
 from verl.workers.utils.padding import no_padding_2_padding
 
-from recipe.htpo.objective import ObjectiveConfig, TokenGroups, group_sums, partition, sums_to_floats, token_loss
+from recipe.htpo.objective import ObjectiveConfig, TokenGroups, group_sums, partition, token_loss
 
-# Per-response fields `[B]` that the trainer writes for the loss.
-HARD_FIELD = "htpo_hard"
-CORRECT_FIELD = "htpo_correct"
+# Jagged int8 field that the trainer writes for the loss: the code of every response token (`TokenGroups`). Where the
+# current policy's entropy splits the tokens, the group of the low-entropy cell stands for difficulty and correctness.
+GROUPS_FIELD = "htpo_groups"
 
 # Sums travel under this prefix; the trainer turns them into `htpo/...` metrics after the reduction over micro-batches,
 # ranks and mini-batches. verl reduces a name with "max" or "min" in it differently, so neither may occur.
@@ -37,7 +37,8 @@ class _Current:
 
     objective: ObjectiveConfig
     groups: TokenGroups
-    entropy: torch.Tensor
+    entropy: torch.Tensor | None
+    """Only where it splits the tokens here."""
     sums: dict[str, float] = field(default_factory=dict)
 
 
@@ -57,24 +58,22 @@ def htpo_loss(
         config: verl's actor configuration; `policy_loss.loss_mode` is `htpo`.
         objective: the table of objectives.
         model_output: jagged `log_probs` and, where computed, `entropy` over prompt and response.
-        data: jagged `response_mask`, `old_log_probs`, `advantages`, `entropy` (old policy) and the `[B]` fields
-            `htpo_hard` and `htpo_correct`.
+        data: jagged `response_mask`, `old_log_probs`, `advantages` and `htpo_groups`.
         dp_group: data-parallel group; unused, part of verl's signature.
 
     Returns:
         0-dim loss and metrics; group sums are `Metric`s with SUM aggregation under `htpo_sums/`.
     """
-    missing = [name for name in (HARD_FIELD, CORRECT_FIELD) if name not in data]
-    if missing:
-        raise KeyError(f"{', '.join(missing)} not in the batch: train with trainer.v1.trainer_mode=htpo_sync")
-    response_mask = data["response_mask"].to_padded_tensor(0).bool()
-    entropy = _group_entropy(objective, model_output, data, response_mask.shape[1])
-    hard, correct = data[HARD_FIELD].bool(), data[CORRECT_FIELD].bool()
-    current = _Current(
-        objective=objective,
-        groups=partition(entropy, response_mask, hard, correct, objective),
-        entropy=entropy,
-    )
+    if GROUPS_FIELD not in data:
+        raise KeyError(f"{GROUPS_FIELD} is not in the batch: train with trainer.v1.trainer_mode=htpo_sync")
+    groups = TokenGroups(data[GROUPS_FIELD].to_padded_tensor(0))
+    if objective.entropy_source == "old":
+        current = _Current(objective, groups, None)
+    else:
+        entropy = _current_entropy(model_output, data, groups.code.shape[1])
+        quadrant = groups.group.amax(-1)
+        hard, correct = quadrant < 5, (quadrant == 1) | (quadrant == 5)
+        current = _Current(objective, partition(entropy, groups.code, hard, correct, objective), entropy)
     if config.entropy_coeff == 0:
         # ppo_loss would multiply it by zero, which keeps its graph alive and turns one NaN into a NaN loss.
         model_output = {name: value for name, value in model_output.items() if name != "entropy"}
@@ -89,17 +88,8 @@ def htpo_loss(
     return loss, metrics
 
 
-def _group_entropy(
-    objective: ObjectiveConfig, model_output: dict[str, torch.Tensor], data: TensorDict, width: int
-) -> torch.Tensor:
-    """Detached fp32 token entropy `[B, T]` of the old or of the current policy."""
-    if objective.entropy_source == "old":
-        if "entropy" not in data:
-            raise KeyError(
-                "objective.entropy_source=old needs the old policy's entropy, which verl only computes with "
-                "algorithm.rollout_correction.bypass_mode=False"
-            )
-        return data["entropy"].to_padded_tensor(0.0).detach().float()
+def _current_entropy(model_output: dict[str, torch.Tensor], data: TensorDict, width: int) -> torch.Tensor:
+    """Detached fp32 token entropy `[B, T]` of the current policy."""
     if "entropy" not in model_output:
         raise KeyError("objective.entropy_source=current needs actor_rollout_ref.actor.calculate_entropy=True")
     return no_padding_2_padding(model_output["entropy"], data)[:, :width].detach().float()
@@ -142,11 +132,12 @@ def token_objective_loss(
     loss = agg_loss(
         loss_mat=output.loss, loss_mask=response_mask, loss_agg_mode=loss_agg_mode, **config.global_batch_info
     )
-    if log_prob.requires_grad:
-        (gradient,) = torch.autograd.grad(output.loss.sum(), log_prob, retain_graph=True)
-    else:
-        gradient = torch.zeros_like(log_prob)
-    current.sums = sums_to_floats(
-        group_sums(current.groups, output, advantages, response_mask, current.entropy, gradient=gradient)
-    )
+    current.sums = group_sums(output, _row_weight(loss_agg_mode, response_mask), current.entropy)
     return loss, {}
+
+
+def _row_weight(loss_agg_mode: str, response_mask: torch.Tensor) -> torch.Tensor | None:
+    """Weight `[B, 1]` of a response's tokens in verl's `agg_loss`, up to a constant; None where all weigh the same."""
+    if loss_agg_mode != "seq-mean-token-mean":
+        return None
+    return 1 / (response_mask.sum(-1, keepdim=True) + 1e-8)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from verl.trainer.ppo.v1.replay_buffer import DAPO_FILTERED_REWARD_COUNTS_KEY
 
 from recipe.htpo.objective import ObjectiveConfig, binarise_acc, difficulty
 from recipe.htpo.verifier import REASONS
@@ -82,15 +83,22 @@ class ResponseFacts:
                 metrics[name] = metrics.get(name, 0.0) + amount / len(self.rewards)
         return metrics
 
-    def difficulty(self, objective: ObjectiveConfig, rollout_n: int) -> tuple[Tensor, dict[str, float]]:
-        """`hard` `[B]` bool of every row's prompt, and the prompt metrics of the step."""
+    def difficulty(
+        self, objective: ObjectiveConfig, rollout_n: int, dropped: "DroppedGroups | None" = None
+    ) -> tuple[Tensor, dict[str, float]]:
+        """`hard` `[B]` bool of every row's prompt, and the prompt metrics of the step.
+
+        `dropped` adds `htpo/pass_rate_generated`: of the prompts before dynamic sampling dropped any.
+        """
         verdict = difficulty(self.correct, self.prompt_index, self.counted, objective.difficulty_threshold)
         hard_prompt = verdict.pass_rate < objective.difficulty_threshold
         present = verdict.num_responses > 0
         num_prompts = int(present.sum())
-        return hard_prompt[self.prompt_index], {
+        pass_rate = float(verdict.pass_rate[present].mean()) if num_prompts else 0.0
+        generated = {} if dropped is None else {"htpo/pass_rate_generated": dropped.pass_rate(pass_rate, num_prompts)}
+        return hard_prompt[self.prompt_index], generated | {
             "htpo/hard_prompt_frac": float(hard_prompt[present].double().mean()) if num_prompts else 0.0,
-            "htpo/pass_rate": float(verdict.pass_rate[present].mean()) if num_prompts else 0.0,
+            "htpo/pass_rate": pass_rate,
             "htpo/mixed_prompt_frac": float(
                 ((verdict.pass_rate > 0) & (verdict.pass_rate < 1))[present].double().mean()
             )
@@ -102,6 +110,30 @@ class ResponseFacts:
             "htpo/rows_dropped_padding": float(self.padding.sum()),
             "htpo/rows_dropped_empty_or_not_final": float((~self.counted & ~self.padding).sum()),
         }
+
+
+@dataclass(frozen=True)
+class DroppedGroups:
+    """Prompt groups of a step that verl's dynamic sampling generated and did not hand to the trainer."""
+
+    uniform: Mapping[float, int]
+    """How many had one accuracy throughout, by that accuracy."""
+    surplus: int
+    """How many were mixed and not needed; their pass rates are not known and taken for those of the kept ones."""
+
+    @classmethod
+    def read(cls, metrics: Mapping[str, Any]) -> "DroppedGroups":
+        """From the metrics of verl's replay buffer (verl/trainer/ppo/v1/replay_buffer.py)."""
+        return cls(
+            metrics.get(DAPO_FILTERED_REWARD_COUNTS_KEY) or {},
+            int(metrics.get("training/filter_groups/discarded_surplus_samples", 0)),
+        )
+
+    def pass_rate(self, kept_pass_rate: float, kept: int) -> float:
+        """Mean pass rate of all generated prompts, `kept` of which have the mean `kept_pass_rate`."""
+        mixed = kept + self.surplus
+        solved = kept_pass_rate * mixed + sum((acc > 0.5) * count for acc, count in self.uniform.items())
+        return solved / max(mixed + sum(self.uniform.values()), 1)
 
 
 def _reward_info(extra_fields: Any) -> Mapping[str, Any]:

@@ -1,6 +1,6 @@
 # Copyright 2026 The verl-htpo authors
 # SPDX-License-Identifier: Apache-2.0
-"""HTPO on verl's V1 trainers: installs the loss, writes the groups' inputs, reduces the groups' metrics."""
+"""HTPO on verl's V1 trainers: installs the loss, writes the groups, reduces the groups' metrics."""
 
 from copy import deepcopy
 from functools import partial
@@ -19,12 +19,13 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.config import omega_conf_to_dataclass
 
 from recipe.htpo.config import objective_config
-from recipe.htpo.objective import metrics_from_sums
+from recipe.htpo.objective import destruction_warning, metrics_from_sums
 from recipe.htpo.run.checkpoints import prune
 from recipe.htpo.run.metrics_log import write_saved_step
 from recipe.htpo.run.watchdog import Watchdog
-from recipe.htpo.seams.loss import CORRECT_FIELD, HARD_FIELD, SUMS_PREFIX, htpo_loss
-from recipe.htpo.seams.responses import ResponseFacts
+from recipe.htpo.seams.groups import split_tokens
+from recipe.htpo.seams.loss import GROUPS_FIELD, SUMS_PREFIX, htpo_loss
+from recipe.htpo.seams.responses import DroppedGroups, ResponseFacts
 
 # verl compares `trainer_mode` with these strings (verl/trainer/ppo/v1/trainer_base.py:153,731,902,...), so each
 # trainer is registered under a name of its own and runs under verl's.
@@ -42,6 +43,9 @@ class HTPOTrainerMixin(PPOTrainer):
         mode = config.trainer.v1.trainer_mode
         with open_dict(config):
             config.trainer.v1.trainer_mode = VERL_MODE.get(mode, mode)
+            if config.algorithm.adv_estimator == "htpo":
+                # The same advantage, under the name for which verl compares the final outputs of sessions only.
+                config.algorithm.adv_estimator = "grpo"
         self.objective = objective_config(config)
         self.watchdog = Watchdog(timeout_s=config.htpo.watchdog_timeout_s)
         self.watchdog.start("the start of the workers and the rollout servers")
@@ -116,16 +120,12 @@ class HTPOTrainerMixin(PPOTrainer):
         return super()._add_prompts_to_generate(num_prompts)
 
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
-        if self.config.algorithm.adv_estimator == "htpo" and not all(key.endswith("_0") for key in batch.keys):
-            # verl/trainer/ppo/v1/utils.py, compute_advantage_for_multi_trajectories
-            raise RuntimeError(
-                "an agent loop returned several outputs per session; set algorithm.adv_estimator=grpo, the name for "
-                "which verl compares the final outputs only (the advantages are the same otherwise)"
-            )
+        # Read before verl's rollout correction rejects tokens by writing another mask: difficulty and groups belong to
+        # what was generated.
+        fields = ["uid", "extra_fields", "response_mask"]
+        fields += ["entropy"] if self.objective.entropy_source == "old" else []
+        data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
         batch = super()._compute_advantage(batch, metrics)
-        data = tq.kv_batch_get(
-            keys=batch.keys, partition_id=batch.partition_id, select_fields=["uid", "extra_fields", "response_mask"]
-        )
         facts = ResponseFacts.read(
             keys=batch.keys,
             uids=list(data["uid"]),
@@ -133,10 +133,13 @@ class HTPOTrainerMixin(PPOTrainer):
             valid_tokens=torch.stack([row.sum() for row in data["response_mask"].unbind()]),
             padding=[bool(tag.get("is_padding", False)) for tag in batch.tags],
         )
-        hard, prompt_metrics = facts.difficulty(self.objective, self.config.actor_rollout_ref.rollout.n)
+        dropped = DroppedGroups.read(metrics) if self.config.algorithm.filter_groups.metric == "acc" else None
+        hard, prompt_metrics = facts.difficulty(self.objective, self.config.actor_rollout_ref.rollout.n, dropped)
         metrics.update(prompt_metrics)
         metrics.update(facts.reward_metrics())
-        fields = TensorDict({HARD_FIELD: hard, CORRECT_FIELD: facts.correct}, batch_size=len(batch))
+        groups, entropy_metrics = split_tokens(data, hard, facts.correct, self.objective)
+        metrics.update(entropy_metrics)
+        fields = TensorDict({GROUPS_FIELD: groups}, batch_size=len(batch))
         return tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=fields)
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
@@ -146,6 +149,9 @@ class HTPOTrainerMixin(PPOTrainer):
         if not sums:
             raise RuntimeError("the actor update returned no group sums: the HTPO loss is not the one that ran")
         metrics.update(metrics_from_sums(sums))
+        warning = destruction_warning(metrics)
+        if warning:
+            print(warning, flush=True)
         return batch
 
 

@@ -33,7 +33,8 @@ def loss_of(
     """Groups, per-token output and the gradient of the summed loss by log_prob."""
     groups = split_of(batch, config)
     log_prob = batch["logp"].clone().requires_grad_()
-    output = token_loss(log_prob, batch["old"], batch["adv"], batch["mask"], groups, config, *clip)
+    tensors = (log_prob, batch["old"], batch["adv"], batch["mask"])
+    output = token_loss(*tensors, groups, config, *clip, batch.get("is_w"))
     (gradient,) = torch.autograd.grad(output.loss.sum(), log_prob)
     return groups, output, gradient
 
@@ -42,7 +43,7 @@ def one_token(group: int, ratio: float, adv: float, config: ObjectiveConfig, **m
     """Loss and gradient of a single token of a given group."""
     log_prob = torch.tensor([ratio], dtype=torch.float64).log().requires_grad_()
     zero, one = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
-    groups = TokenGroups(
+    groups = TokenGroups.of(
         torch.tensor([group], dtype=torch.int8),
         torch.tensor([marks.get("detach_low", False)]),
         torch.tensor([marks.get("detach_high", False)]),

@@ -15,9 +15,9 @@ from recipe.htpo.objective import ObjectiveConfig, load_preset
 PRESET_OF_VARIANT = {
     "released": "htpo_released",
     "released_signfix": "htpo_released_signfix",
-    "paper": "htpo",
+    "paper": "htpo_paper",
     "paper_literal": "htpo_paper_literal",
-    "paper_rank": "htpo",
+    "paper_rank": "htpo_paper",
 }
 
 

@@ -23,7 +23,16 @@ from recipe.htpo.objective import (
 from recipe.htpo.objective.presets import PRESET_DIR
 from recipe.htpo.objective.rules import _RULES
 
-PRESETS = ("dapo", "entropy_80_20", "htpo", "htpo_paper_literal", "htpo_released", "htpo_released_signfix")
+PRESETS = (
+    "ce_gppo",
+    "dapo",
+    "entropy_80_20",
+    "htpo",
+    "htpo_paper",
+    "htpo_paper_literal",
+    "htpo_released",
+    "htpo_released_signfix",
+)
 
 
 def test_names():
@@ -48,17 +57,26 @@ def test_preset_reads_back_equal(name):
     assert pickle.loads(pickle.dumps(config)) == config
 
 
-@pytest.mark.parametrize("name", preset_names())
-def test_preset_lists_every_field_with_a_comment_above(name):
-    text = (PRESET_DIR / f"{name}.yaml").read_text(encoding="utf-8")
-    assert yaml.safe_load(text) == load_preset(name).to_mapping()
-    lines = text.splitlines()
-    fields = [i for i, line in enumerate(lines) if line and not line.lstrip().startswith("#")]
-    assert all(lines[i - 1].lstrip().startswith("#") for i in fields)
+def test_every_field_of_a_preset_has_a_comment_above():
+    for path in PRESET_DIR.glob("*.yaml"):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        fields = [i for i, line in enumerate(lines) if line and not line.lstrip().startswith(("#", "defaults:"))]
+        assert all(lines[i - 1].lstrip().startswith("#") for i in fields), path.name
 
 
-def test_htpo_defaults():
-    config = load_preset("htpo")
+def test_the_base_lists_every_field_and_presets_only_what_differs():
+    base = yaml.safe_load((PRESET_DIR / "base.yaml").read_text(encoding="utf-8"))
+    assert base == {**load_preset("dapo").to_mapping(), "preset": "base"}
+    for name in preset_names():
+        values = yaml.safe_load((PRESET_DIR / f"{name}.yaml").read_text(encoding="utf-8"))
+        assert values.pop("defaults")[-1] == "_self_"
+        for cell, row in values.pop("cells", {}).items():
+            assert all(base["cells"][cell][key] != value for key, value in row.items()), (name, cell)
+        assert all(base[key] != value for key, value in values.items()), name
+
+
+def test_htpo_paper_is_the_figure():
+    config = load_preset("htpo_paper")
     assert (config.difficulty_threshold, config.high_entropy_ratio, config.entropy_source) == (0.6, 0.2, "old")
     cells = config.cells
     assert (cells.hard_correct_low.detach_lowest, cells.easy_correct_high.detach_highest) == (0.006, 0.02)
@@ -72,10 +90,11 @@ def test_hydra_composes_a_preset_and_one_overridden_cell(name, tmp_path):
         f"hydra:\n  searchpath: ['file://{PRESET_DIR.parent}']\ndefaults:\n  - objective: htpo\n  - _self_\n"
     )
     with initialize_config_dir(str(tmp_path), version_base=None):
-        overrides = [f"objective={name}", "objective.cells.hard_correct_high.rule=ppo", "objective.entropy_source=old"]
+        overrides = [f"objective={name}", "objective.cells.hard_correct_high.rule=ppo", "objective.high_entropy_ratio=0.3"]
         node = compose("main", overrides=overrides).objective
     config = ObjectiveConfig.from_mapping(OmegaConf.to_container(node, resolve=True))
-    assert config == load_preset(name, {"cells": {"hard_correct_high": {"rule": "ppo"}}})
+    expected = {"cells": {"hard_correct_high": {"rule": "ppo"}}, "high_entropy_ratio": 0.3}
+    assert config == load_preset(name, expected)
 
 
 @pytest.mark.parametrize(
@@ -104,13 +123,17 @@ def test_hydra_composes_a_preset_and_one_overridden_cell(name, tmp_path):
         ({"high_entropy_ratio": 0.0}, r"high_entropy_ratio must be a number in \(0, 1\]"),
         ({"difficulty_threshold": "0.6"}, "difficulty_threshold must be a number"),
         ({"difficulty_threshold": float("nan")}, "difficulty_threshold must be a number"),
-        ({"clamp_reciprocal_ratio": 1}, "clamp_reciprocal_ratio must be true or false"),
+        ({"cells": {"hard_correct_high": {"gate": "sign"}}}, "gate is 'sign'. Valid values: ratio, ratio_and_sign"),
+        ({"cells": {"hard_correct_high": {"scale": -1}}}, "scale must be a finite number of at least 0, got -1"),
+        ({"cells": {"hard_correct_high": {"floor": None}}}, "floor must be a finite number of at least 0, got None"),
+        ({"cells": {"hard_correct_high": {"ceiling": float("inf")}}}, "ceiling must be a finite number"),
+        ({"cells": {"hard_correct_high": {"floor": 2.0, "ceiling": 2.0}}}, "floor must be below ceiling, got 2.0"),
         ({"preset": ""}, "preset must be a non-empty string"),
     ],
 )
 def test_errors_name_the_field_and_the_valid_values(overrides, message):
     with pytest.raises(ValueError, match=message):
-        load_preset("htpo", overrides)
+        load_preset("htpo_paper", overrides)
 
 
 def test_missing_keys_and_unknown_preset():
@@ -118,14 +141,14 @@ def test_missing_keys_and_unknown_preset():
     del values["cells"]["easy_wrong_high"]
     with pytest.raises(ValueError, match="objective.cells lacks the keys: easy_wrong_high"):
         ObjectiveConfig.from_mapping(values)
-    with pytest.raises(ValueError, match="unknown objective preset 'htop'. Valid presets: dapo, entropy_80_20, htpo"):
+    with pytest.raises(ValueError, match="unknown objective preset 'htop'. Valid presets: ce_gppo, dapo, entropy_80_20, htpo"):
         load_preset("htop")
 
 
 def test_a_new_objective_is_one_function():
     @register_rule("half_ppo")
-    def half_ppo(terms, selected):
-        return RuleOutput(terms.ppo_loss / 2, torch.ones_like(selected))
+    def half_ppo(terms, selected, row):
+        return RuleOutput(terms.ratio / 2, terms.bounded, 1.0)
 
     try:
         assert "half_ppo" in rule_names()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from objective_batches import batches, split_of
 
-from recipe.htpo.objective import TokenGroups, load_preset, partition, partition_packed
+from recipe.htpo.objective import TokenGroups, load_preset, partition, partition_jagged
 
 HARD, EASY, CORRECT, WRONG = True, False, True, False
 
@@ -18,7 +18,7 @@ def _config(lowest=0.5, highest=0.5, mode="threshold", **overrides):
         "hard_correct_low": {"detach_lowest": lowest, "detach_mode": mode},
         "easy_correct_high": {"detach_highest": highest, "detach_mode": mode},
     }
-    return load_preset("htpo", {"cells": cells, **overrides})
+    return load_preset("htpo_paper", {"cells": cells, **overrides})
 
 
 def _row(entropy, hard, correct, config, mask=None):
@@ -102,7 +102,7 @@ def test_both_ends_of_any_cell_can_be_detached():
 
 
 def _equal(first: TokenGroups, second: TokenGroups) -> bool:
-    return all(torch.equal(getattr(first, n), getattr(second, n)) for n in ("group", "detach_low", "detach_high"))
+    return torch.equal(first.code, second.code)
 
 
 @pytest.mark.parametrize("mode", ["threshold", "rank"])
@@ -130,21 +130,31 @@ def test_packed_equals_padded(mode, batch, lengths_from):
     column = torch.arange(batch["mask"].shape[1]) + 1
     length = ((batch["mask"] > 0) * column).amax(-1).clamp(min=min(lengths_from, len(column)))
     inside = column <= length[:, None]
-    cu_seqlens = torch.nn.functional.pad(length.cumsum(0), (1, 0))
-    packed = partition_packed(
-        batch["ent"][inside], batch["mask"][inside], cu_seqlens, batch["hard"], batch["correct"], config
+    packed = partition_jagged(
+        batch["ent"][inside], batch["mask"][inside], length, batch["hard"], batch["correct"], config
     )
     padded = split_of(batch, config)
-    assert _equal(packed, TokenGroups(padded.group[inside], padded.detach_low[inside], padded.detach_high[inside]))
+    assert torch.equal(packed.code, padded.code[inside])
 
 
-def test_packed_bounds_are_checked():
+def test_packed_lengths_are_checked():
     one, yes = torch.ones(3), torch.ones(2, dtype=torch.bool)
-    for bounds in ([0, 1, 2], [1, 2, 3], [0, 4, 3]):
-        with pytest.raises(ValueError, match="cu_seqlens must rise from 0"):
-            partition_packed(one, one, torch.tensor(bounds), yes, yes, _config())
-    empty = partition_packed(one[:0], one[:0], torch.tensor([0, 0, 0]), yes, yes, _config())
+    with pytest.raises(ValueError, match="lengths sum to 4, but there are 3 entropies"):
+        partition_jagged(one, one, torch.tensor([1, 3]), yes, yes, _config())
+    empty = partition_jagged(one[:0], one[:0], torch.tensor([0, 0]), yes, yes, _config())
     assert empty.group.shape == (0,)
+
+
+def test_many_packed_rows():
+    """More rows than are taken at once."""
+    random = torch.Generator().manual_seed(3)
+    length = torch.randint(0, 60, (300,), generator=random)
+    hard, correct = torch.rand(2, 300, generator=random) < 0.5
+    entropy = torch.rand(int(length.sum()), generator=random)
+    packed = partition_jagged(entropy, torch.ones_like(entropy), length, hard, correct, _config())
+    inside = torch.arange(60) < length[:, None]
+    padded = torch.zeros(inside.shape).masked_scatter_(inside, entropy)
+    assert torch.equal(packed.code, partition(padded, inside, hard, correct, _config()).code[inside])
 
 
 @given(batch=batches())
