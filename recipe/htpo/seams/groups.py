@@ -45,4 +45,7 @@ def split_tokens(
 
 
 def _jagged(values: Tensor, offsets: Tensor) -> Tensor:
-    return torch.nested.nested_tensor_from_jagged(values, offsets)
+    lengths = offsets.diff()
+    return torch.nested.nested_tensor_from_jagged(
+        values, offsets, min_seqlen=int(lengths.min()), max_seqlen=int(lengths.max())
+    )

@@ -66,11 +66,13 @@ def htpo_loss(
     """
     if GROUPS_FIELD not in data:
         raise KeyError(f"{GROUPS_FIELD} is not in the batch: train with trainer.v1.trainer_mode=htpo_sync")
-    groups = TokenGroups(data[GROUPS_FIELD].to_padded_tensor(0))
+    # A jagged tensor whose longest row is not on record comes out wider than `ppo_loss` will have it.
+    width = data["response_mask"].to_padded_tensor(0).shape[1]
+    groups = TokenGroups(data[GROUPS_FIELD].to_padded_tensor(0)[:, :width])
     if objective.entropy_source == "old":
         current = _Current(objective, groups, None)
     else:
-        entropy = _current_entropy(model_output, data, groups.code.shape[1])
+        entropy = _current_entropy(model_output, data, width)
         quadrant = groups.group.amax(-1)
         hard, correct = quadrant < 5, (quadrant == 1) | (quadrant == 5)
         current = _Current(objective, partition(entropy, groups.code, hard, correct, objective), entropy)

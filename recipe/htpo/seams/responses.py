@@ -8,10 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from verl.trainer.ppo.v1.replay_buffer import DAPO_FILTERED_REWARD_COUNTS_KEY
 
 from recipe.htpo.objective import ObjectiveConfig, binarise_acc, difficulty
 from recipe.htpo.verifier import REASONS
+
+# Metrics of verl's replay buffer (verl/trainer/ppo/v1/replay_buffer.py): dropped groups by their accuracy, and how many
+# more were not needed.
+UNIFORM_GROUPS = "_dapo_filtered_reward_counts"
+SURPLUS_GROUPS = "training/filter_groups/discarded_surplus_samples"
 
 
 @dataclass(frozen=True)
@@ -123,10 +127,10 @@ class DroppedGroups:
 
     @classmethod
     def read(cls, metrics: Mapping[str, Any]) -> "DroppedGroups":
-        """From the metrics of verl's replay buffer (verl/trainer/ppo/v1/replay_buffer.py)."""
+        """From the metrics of the step so far."""
         return cls(
-            metrics.get(DAPO_FILTERED_REWARD_COUNTS_KEY) or {},
-            int(metrics.get("training/filter_groups/discarded_surplus_samples", 0)),
+            metrics.get(UNIFORM_GROUPS) or {},
+            int(metrics.get(SURPLUS_GROUPS, 0)),
         )
 
     def pass_rate(self, kept_pass_rate: float, kept: int) -> float:

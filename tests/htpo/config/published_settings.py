@@ -4,7 +4,8 @@
 
 Source: arXiv 2605.08283 and the launch scripts of the authors' release (train.sh, eval.sh). Two entries are this
 recipe's own: `entropy_source` (the release splits by the current policy's entropy, the same in the first mini-batch)
-and the estimator's name `htpo`, which is GRPO's advantage.
+and the estimator's name `htpo`, which is GRPO's advantage. The rules and the way in which detached tokens are counted
+are those of the bounded preset and not among them.
 """
 
 PUBLISHED = {
@@ -14,8 +15,6 @@ PUBLISHED = {
     "objective.entropy_source": "old",
     "objective.cells.hard_correct_low.detach_lowest": 0.006,
     "objective.cells.easy_correct_high.detach_highest": 0.02,
-    "objective.cells.hard_correct_low.detach_mode": "threshold",
-    "objective.cells.easy_correct_high.detach_mode": "threshold",
     "actor_rollout_ref.actor.clip_ratio_low": 0.2,
     "actor_rollout_ref.actor.clip_ratio_high": 0.28,
     "actor_rollout_ref.actor.clip_ratio_c": 10.0,

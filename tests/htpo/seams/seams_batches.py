@@ -8,7 +8,7 @@ Follows verl/workers/engine/fsdp/transformer_impl.py (forward_backward_batch), e
 
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import chain
 from typing import Any
 
@@ -24,8 +24,9 @@ from verl.workers.config import FSDPActorConfig
 from verl.workers.engine.utils import postprocess_batch_func, prepare_micro_batches
 
 from recipe.htpo.config import compose
-from recipe.htpo.objective import metrics_from_sums
-from recipe.htpo.seams.loss import CORRECT_FIELD, HARD_FIELD, SUMS_PREFIX
+from recipe.htpo.objective import ObjectiveConfig, metrics_from_sums
+from recipe.htpo.seams.groups import split_tokens
+from recipe.htpo.seams.loss import GROUPS_FIELD, SUMS_PREFIX
 
 ROW = "row"
 OPTIONAL_FIELDS = {"ref_log_prob", "rollout_is_weights"}
@@ -50,6 +51,12 @@ class MiniBatch:
     data: TensorDict
     log_probs: list[Tensor]
     entropy: list[Tensor]
+    hard: Tensor
+    correct: Tensor
+
+    def split(self, objective: ObjectiveConfig) -> None:
+        """Write the groups, as the trainer does."""
+        self.data[GROUPS_FIELD], _ = split_tokens(self.data, self.hard, self.correct, objective)
 
     def model_output(self, micro_batch: TensorDict, *names: str) -> dict[str, Tensor]:
         """Jagged model output of the rows of a micro-batch."""
@@ -102,8 +109,6 @@ def mini_batch(*optional: str, rows: int = 8, width: int = 40, seed: int = 0) ->
     }
     data = TensorDict({name: jagged(value) for name, value in fields.items()}, batch_size=rows)
     data[ROW] = torch.arange(rows)
-    data[HARD_FIELD] = torch.arange(rows) % 2 == 0
-    data[CORRECT_FIELD] = torch.arange(rows) % 4 < 2
     log_probs, entropy = [], []
     for prompt, values in zip(prompt_lengths, old, strict=True):
         # The model's output is shifted: position p predicts token p + 1.
@@ -113,7 +118,8 @@ def mini_batch(*optional: str, rows: int = 8, width: int = 40, seed: int = 0) ->
         log_probs.append(current.requires_grad_())
         entropy.append(uniform(len(current), 0.0, 2.0).requires_grad_())
     tu.assign_non_tensor(data, global_batch_size=rows)
-    return MiniBatch(data.exclude(*OPTIONAL_FIELDS.difference(optional)), log_probs, entropy)
+    hard, correct = torch.arange(rows) % 2 == 0, torch.arange(rows) % 4 < 2
+    return MiniBatch(data.exclude(*OPTIONAL_FIELDS.difference(optional)), log_probs, entropy, hard, correct)
 
 
 def whole(batch: MiniBatch) -> TensorDict:
@@ -122,12 +128,14 @@ def whole(batch: MiniBatch) -> TensorDict:
     return batch.data
 
 
-def train(batch: MiniBatch, loss_fn: Any, ranks: int = 1, **split: int) -> tuple[float, Tensor, dict[str, float]]:
+def train(batch: MiniBatch, loss_fn: partial, ranks: int = 1, **split: int) -> tuple[float, Tensor, dict[str, float]]:
     """Loss, gradient and step metrics of one update over `ranks` data-parallel ranks.
 
     Args:
+        loss_fn: `htpo_loss` of an actor configuration and an objective.
         split: `micro_batch_size_per_gpu=N`, or `max_token_len_per_gpu=N` for dynamic micro-batches.
     """
+    batch.split(loss_fn.args[1])
     whole(batch)
     tu.assign_non_tensor(
         batch.data, dp_size=ranks, use_dynamic_bsz="max_token_len_per_gpu" in split, sp_size=1, **split

@@ -7,7 +7,7 @@ import torch
 from tensordict import NonTensorData
 
 from recipe.htpo.objective import load_preset
-from recipe.htpo.seams.responses import ResponseFacts
+from recipe.htpo.seams.responses import SURPLUS_GROUPS, UNIFORM_GROUPS, DroppedGroups, ResponseFacts
 
 OBJECTIVE = load_preset("htpo")
 
@@ -153,3 +153,13 @@ def test_reasons_become_shares_and_numbers_means():
     assert metrics["reward/reason_over_limit"] == 0.0
     assert metrics["reward/math_dapo_agrees"] == 0.5 and metrics["reward/score"] == 0.0
     assert not any("pred" in name for name in metrics)
+
+
+def test_pass_rate_before_dynamic_sampling_dropped_prompts():
+    """Two mixed prompts of .5 kept, two more not needed, one all right, three all wrong: (4 * .5 + 1) / 8."""
+    dropped = DroppedGroups.read({UNIFORM_GROUPS: {1.0: 1, 0.0: 3}, SURPLUS_GROUPS: 2})
+    facts = read(group("a", [1, 0]) + group("b", [0, 1]))
+    assert facts.difficulty(OBJECTIVE, 2, dropped)[1]["htpo/pass_rate_generated"] == pytest.approx(3 / 8)
+    nothing = DroppedGroups.read({})
+    assert facts.difficulty(OBJECTIVE, 2, nothing)[1]["htpo/pass_rate_generated"] == 0.5
+    assert "htpo/pass_rate_generated" not in facts.difficulty(OBJECTIVE, 2)[1]

@@ -29,6 +29,7 @@ from verl.utils.metric import AggregationType, Metric, reduce_metrics
 from verl.utils.py_functional import append_to_dict
 from verl.workers.engine_workers import ActorRolloutRefWorker, TrainingWorker
 
+from recipe.htpo.seams import responses
 from recipe.htpo.seams.algorithms import htpo_advantage
 from recipe.htpo.seams.loss import htpo_loss, token_objective_loss
 from recipe.htpo.seams.trainer import HTPOTrainerMixin
@@ -181,3 +182,23 @@ def test_platform_has_what_we_implement():
     # Nothing of ours that verl does not know.
     ours = {name for name in vars(PlatformCPU) if not name.startswith("_")}
     assert ours <= set(dir(PlatformBase))
+
+
+def test_the_replay_buffer_reports_dropped_groups_under_these_names():
+    replay_buffer = verl.trainer.ppo.v1.replay_buffer
+    assert responses.UNIFORM_GROUPS == replay_buffer.DAPO_FILTERED_REWARD_COUNTS_KEY
+    assert "filter_groups/discarded_surplus_samples" in inspect.getsource(replay_buffer.ReplayBuffer.sample)
+    assert responses.SURPLUS_GROUPS == replay_buffer.ReplayBuffer._metrics_prefix("train") + (
+        "/filter_groups/discarded_surplus_samples"
+    )
+
+
+def test_the_training_step_hands_those_metrics_to_the_advantage():
+    source = inspect.getsource(PPOTrainer._step_once)
+    assert "metrics.update(off_policy_metrics)" in source
+    assert "self._compute_advantage(batch, metrics=metrics)" in source
+
+
+def test_rollout_correction_writes_another_mask_with_the_advantage():
+    """The reason for reading the mask before; if this fails, look again where groups are decided."""
+    assert 'fields.append("response_mask")' in inspect.getsource(PPOTrainer._compute_advantage)
