@@ -98,9 +98,7 @@ def preset_call(name: str, data: dict[str, torch.Tensor]) -> Callable[[], object
 
     def call() -> object:
         groups = TokenGroups(code) if current is None else partition(current, data["mask"], *verdicts, config)
-        output = token_loss(
-            data["log_prob"], data["old"], data["advantages"], data["mask"], groups, config, *CLIP
-        )
+        output = token_loss(data["log_prob"], data["old"], data["advantages"], data["mask"], groups, config, *CLIP)
         loss = agg_loss(output.loss, data["mask"], "token-mean")
         sums = group_sums(output, entropy=current)
         del output

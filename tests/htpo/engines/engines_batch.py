@@ -51,8 +51,8 @@ def make_batch() -> Batch:
         "response_mask": masks,
         "loss_mask": masks,
         "advantages": [torch.full((LENGTHS[row],), size[row] if correct[row] else -size[row]) for row in rows],
-        "htpo_hard": [torch.tensor(row % 4 < 2) for row in rows],
-        "htpo_correct": [torch.tensor(value) for value in correct],
+        "hard": [torch.tensor(row % 4 < 2) for row in rows],
+        "correct": [torch.tensor(value) for value in correct],
         "row": [torch.tensor(row) for row in rows],
     }
 

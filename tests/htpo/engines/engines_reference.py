@@ -15,7 +15,7 @@ from engines_cases import ADAM, TEMPERATURE
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from recipe.htpo.objective import TokenGroups, group_sums, load_preset, partition, sums_to_floats, token_loss
+from recipe.htpo.objective import TokenGroups, group_sums, load_preset, partition, token_loss
 
 Weights = dict[str, Tensor]
 
@@ -65,22 +65,21 @@ class Reference:
 
     def update(self, entropy_source: str) -> Update:
         """Loss, group sums, groups and gradients of the current weights."""
-        objective = load_preset("htpo", OBJECTIVE | {"entropy_source": entropy_source})
+        objective = load_preset("htpo_paper", OBJECTIVE | {"entropy_source": entropy_source})
         mask = padded(self.batch["response_mask"])
         log_probs, entropy = self.forward(self.batch)
         split_by = padded(self.batch["entropy"]) if entropy_source == "old" else entropy.detach()
         groups = partition(
-            split_by, mask, torch.stack(self.batch["htpo_hard"]), torch.stack(self.batch["htpo_correct"]), objective
+            split_by, mask, torch.stack(self.batch["hard"]), torch.stack(self.batch["correct"]), objective
         )
         advantages = padded(self.batch["advantages"])
         output = token_loss(log_probs, padded(self.batch["old_log_probs"]), advantages, mask, groups, objective, **CLIP)
         loss = (output.loss * mask).sum() / mask.sum()
-        (token_gradient,) = torch.autograd.grad(output.loss.sum(), log_probs, retain_graph=True)
         self.model.zero_grad()
         loss.backward()
-        sums = group_sums(groups, output, advantages, mask, split_by, gradient=token_gradient)
+        sums = group_sums(output, entropy=split_by if entropy_source == "current" else None)
         gradients = {name: parameter.grad.clone() for name, parameter in self.model.named_parameters()}
-        return Update(loss.item(), sums_to_floats(sums), groups, gradients)
+        return Update(loss.item(), sums, groups, gradients)
 
     def adam_step(self, decay_vectors: bool) -> Weights:
         """Weights after the first step of AdamW from the model's own weights, which are kept.

@@ -38,7 +38,8 @@ from verl.workers.engine_workers import TrainingWorker
 from verl.workers.utils.padding import response_from_nested
 
 import recipe.htpo.seams.loss as loss_module
-from recipe.htpo.objective import TokenGroups, load_preset, partition
+from recipe.htpo.objective import load_preset
+from recipe.htpo.seams.groups import split_tokens
 
 # With so large an epsilon, AdamW's step is GRADIENT_SCALE * gradient, exactly: the change of the weights tells the
 # gradient after everything that an engine does to it.
@@ -121,13 +122,14 @@ class Actor:
             policy_loss=PolicyLossConfig(loss_mode="htpo"),
             **CLIP,
         )
-        objective = load_preset("htpo", OBJECTIVE | {"entropy_source": case.entropy_source})
-        self.worker.set_loss_fn(partial(loss_module.htpo_loss, actor, objective))
+        self.objective = load_preset("htpo_paper", OBJECTIVE | {"entropy_source": case.entropy_source})
+        self.worker.set_loss_fn(partial(loss_module.htpo_loss, actor, self.objective))
 
     def data(self, **extra_info: Any) -> TensorDict:
         """This data-parallel rank's share, with the trainer's extra information."""
         rows = rows_of(self.batch, self.worker.engine.get_data_parallel_rank(), self.layout.data_parallel)
         data = TensorDict({name: one_tensor(values) for name, values in rows.items()}, batch_size=len(rows["row"]))
+        data[loss_module.GROUPS_FIELD], _ = split_tokens(data, data["hard"], data["correct"], self.objective)
         tu.assign_non_tensor(data, temperature=TEMPERATURE, **extra_info)
         return data
 
@@ -174,23 +176,16 @@ def one_tensor(rows: list[Tensor]) -> Tensor:
 def recorded_groups() -> Iterator[dict[int, Tensor]]:
     """Encoded groups `[T]` by row, of every micro-batch whose loss is computed inside the context."""
     by_row: dict[int, Tensor] = {}
-    made: list[TokenGroups] = []
     original_loss = loss_module.ppo_loss
-
-    def recording_partition(*arguments: Any) -> TokenGroups:
-        made.append(partition(*arguments))
-        return made[-1]
 
     def recording_loss(config: ActorConfig, model_output: Any, data: TensorDict, dp_group: Any) -> Any:
         lengths = data["response_mask"].offsets().diff().tolist()
-        for row, length, code in zip(data["row"].tolist(), lengths, made.pop().encode(), strict=True):
+        codes = loss_module._current.get().groups.code
+        for row, length, code in zip(data["row"].tolist(), lengths, codes, strict=True):
             by_row[row] = code[:length]
         return original_loss(config, model_output, data, dp_group)
 
-    with (
-        mock.patch.object(loss_module, "partition", recording_partition),
-        mock.patch.object(loss_module, "ppo_loss", recording_loss),
-    ):
+    with mock.patch.object(loss_module, "ppo_loss", recording_loss):
         yield by_row
 
 

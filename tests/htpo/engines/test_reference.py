@@ -48,9 +48,9 @@ def test_the_batch_has_a_padding_row_and_a_single_token(reference):
 def test_rounding_of_entropy_moves_no_token_to_another_group(reference):
     arguments = [
         padded(reference.batch["response_mask"]),
-        torch.stack(reference.batch["htpo_hard"]),
-        torch.stack(reference.batch["htpo_correct"]),
-        load_preset("htpo", OBJECTIVE),
+        torch.stack(reference.batch["hard"]),
+        torch.stack(reference.batch["correct"]),
+        load_preset("htpo_paper", OBJECTIVE),
     ]
     entropy = padded(reference.entropy)
     expected = partition(entropy, *arguments).encode()
@@ -70,7 +70,7 @@ def test_gradient_is_not_that_of_dapo(reference):
     log_probs, _ = reference.forward(batch)
     groups = reference.update("old").groups
     gradients = []
-    for preset, changes in (("htpo", OBJECTIVE), ("dapo", {})):
+    for preset, changes in (("htpo_paper", OBJECTIVE), ("dapo", {})):
         output = token_loss(
             log_probs,
             padded(batch["old_log_probs"]),

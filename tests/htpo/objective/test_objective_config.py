@@ -5,7 +5,6 @@
 import pickle
 
 import pytest
-import torch
 import yaml
 from hydra import compose, initialize_config_dir
 from objective_batches import one_token
@@ -90,7 +89,11 @@ def test_hydra_composes_a_preset_and_one_overridden_cell(name, tmp_path):
         f"hydra:\n  searchpath: ['file://{PRESET_DIR.parent}']\ndefaults:\n  - objective: htpo\n  - _self_\n"
     )
     with initialize_config_dir(str(tmp_path), version_base=None):
-        overrides = [f"objective={name}", "objective.cells.hard_correct_high.rule=ppo", "objective.high_entropy_ratio=0.3"]
+        overrides = [
+            f"objective={name}",
+            "objective.cells.hard_correct_high.rule=ppo",
+            "objective.high_entropy_ratio=0.3",
+        ]
         node = compose("main", overrides=overrides).objective
     config = ObjectiveConfig.from_mapping(OmegaConf.to_container(node, resolve=True))
     expected = {"cells": {"hard_correct_high": {"rule": "ppo"}}, "high_entropy_ratio": 0.3}
@@ -141,7 +144,9 @@ def test_missing_keys_and_unknown_preset():
     del values["cells"]["easy_wrong_high"]
     with pytest.raises(ValueError, match="objective.cells lacks the keys: easy_wrong_high"):
         ObjectiveConfig.from_mapping(values)
-    with pytest.raises(ValueError, match="unknown objective preset 'htop'. Valid presets: ce_gppo, dapo, entropy_80_20, htpo"):
+    with pytest.raises(
+        ValueError, match="unknown objective preset 'htop'. Valid presets: ce_gppo, dapo, entropy_80_20, htpo"
+    ):
         load_preset("htop")
 
 

@@ -86,7 +86,9 @@ def test_released_reciprocal_overflows_alone_and_a_floor_bounds_it():
         assert torch.equal(free[0], guarded[0]) and torch.equal(free[1], guarded[1])
 
 
-@pytest.mark.parametrize("preset", ["dapo", "htpo", "htpo_paper", "ce_gppo", "htpo_paper_literal", "htpo_released", "htpo_released_signfix"])
+@pytest.mark.parametrize(
+    "preset", ["dapo", "htpo", "htpo_paper", "ce_gppo", "htpo_paper_literal", "htpo_released", "htpo_released_signfix"]
+)
 def test_garbage_outside_the_mask_is_ignored(preset):
     log_prob = torch.tensor([-1.0, torch.nan, torch.inf, -torch.inf], dtype=torch.float64).requires_grad_()
     group = torch.tensor([2, 0, 0, 0], dtype=torch.int8)
