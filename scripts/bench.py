@@ -49,7 +49,7 @@ class PeakMemory(TorchDispatchMode):
 
 
 def batch(rows: int, tokens: int, device: torch.device) -> dict[str, torch.Tensor]:
-    """Responses of a quarter to the whole width, of all difficulties and verdicts, ratios on both sides of the range."""
+    """Responses of a quarter to the whole width, in all eight groups, with ratios on both sides of the clip range."""
     generator = torch.Generator().manual_seed(0)
 
     def normal() -> torch.Tensor:

@@ -21,7 +21,9 @@ FORWARDED = ("VERL_FILE_LOGGER_PATH", "VERL_PLATFORM")
 def main(config: DictConfig) -> None:
     """Preflight, then verl's training run."""
     from recipe.htpo import preflight
+    from recipe.htpo.config import follow_objective
 
+    follow_objective(config)
     if config.htpo.dry_run:
         dry_run(config)
         return
@@ -29,6 +31,7 @@ def main(config: DictConfig) -> None:
     if problems:
         preflight.print_problems(problems)
         sys.exit(preflight.EXIT_CODE)
+    preflight.print_warnings(config)
     train(config)
 
 
@@ -42,6 +45,7 @@ def dry_run(config: DictConfig) -> None:
         preflight.print_problems(problems)
         sys.exit(preflight.EXIT_CODE)
     print_summary(config)
+    preflight.print_warnings(config)
     lacking = preflight.machine_problems(config)
     print("the configuration is sound; nothing was started")
     if lacking:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hydra import compose as _compose
 from hydra import initialize_config_module
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from recipe.htpo.objective import ObjectiveConfig
 
@@ -15,6 +15,20 @@ def compose(overrides: Sequence[str] = (), config_name: str = "htpo_trainer") ->
     """Compose a configuration as the command line would; unknown keys and groups are Hydra's errors."""
     with initialize_config_module(__name__, version_base=None):
         return _compose(config_name, overrides=list(overrides))
+
+
+def follow_objective(config: DictConfig) -> None:
+    """Set what an objective that splits tokens by the current policy's entropy needs of the actor, in place.
+
+    The update then computes the entropy, and checkpoints it: otherwise it keeps a second buffer of vocabulary size.
+    """
+    if config.objective.entropy_source != "current":
+        return
+    actor = config.actor_rollout_ref.actor
+    with open_dict(config):
+        actor.calculate_entropy = True
+        if actor.strategy in ("fsdp", "fsdp2"):
+            actor.entropy_checkpointing = actor.fsdp_config.entropy_checkpointing = True
 
 
 def objective_config(config: DictConfig) -> ObjectiveConfig:

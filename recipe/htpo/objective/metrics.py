@@ -192,7 +192,7 @@ def destruction_warning(metrics: Mapping[str, float]) -> str | None:
         return None
     return (
         f"HTPO_FORK_TERMS_UNBOUNDED: {share:.2%} of the step's tokens have a replaced term although their probability "
-        f"fell below {FALLEN_RATIO} of what it was; such a term pushes them on without end and runs like this collapse. "
+        f"fell below {FALLEN_RATIO} of what it was; such a term pushes them on without end, and such runs collapse. "
         "Set a floor or a smaller scale on the rows with `rule: penalize` (objective.cells.hard_wrong_high.floor=0.7), "
         "or take fewer updates per batch"
     )

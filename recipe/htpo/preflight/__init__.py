@@ -97,5 +97,11 @@ def print_problems(problems: Sequence[Problem]) -> None:
         print(f"{number:3d}. {problem}", file=sys.stderr)
 
 
+def print_warnings(config: DictConfig) -> None:
+    """Print what is allowed and known to go wrong."""
+    for warning in settings.objective_warnings(config):
+        print(f"warning: {warning}", flush=True)
+
+
 def _run(checks: Sequence[Check], config: DictConfig) -> list[Problem]:
     return [problem for check in checks for problem in check(config)]

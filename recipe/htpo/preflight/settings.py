@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from omegaconf import DictConfig, OmegaConf
 
 from recipe.htpo.config import objective_config
+from recipe.htpo.objective import CELL_NAMES
 from recipe.htpo.preflight.problem import Problem
 
 # Fields for which verl's default would be somebody else's model or data.
@@ -34,6 +35,10 @@ LEGACY_KEYS = {
     "sandbox_fusion.max_concurrent": "reward.sandbox_fusion.max_concurrent",
     "sandbox_fusion.memory_limit_mb": "reward.sandbox_fusion.memory_limit_mb",
 }
+
+
+# Rules whose gradient by log-probability does not end where a token's probability has fallen.
+UNBOUNDED_RULES = ("penalize", "keep_gradient")
 
 
 def check_missing(config: DictConfig) -> Iterator[Problem]:
@@ -70,6 +75,26 @@ def check_objective(config: DictConfig) -> Iterator[Problem]:
             "algorithm.rollout_correction.bypass_mode",
             "skips the old policy's forward pass, so there is no entropy to group tokens by",
             "set it to False",
+        )
+
+
+def objective_warnings(config: DictConfig) -> Iterator[str]:
+    """What is allowed and known to go wrong; `config` has no problems."""
+    objective = objective_config(config)
+    actor = config.actor_rollout_ref.actor
+    updates = config.data.train_batch_size // actor.ppo_mini_batch_size * actor.ppo_epochs
+    unbounded = [
+        name
+        for group, name in enumerate(CELL_NAMES, start=1)
+        if (cell := objective.cells[group]).rule in UNBOUNDED_RULES
+        and cell.region in ("all", "below", "outside")
+        and cell.floor == 0
+    ]
+    if unbounded and updates > 1:
+        yield (
+            f"objective.cells.{unbounded[0]}.floor is 0 with {updates} updates per batch: the term pushes a token on "
+            f"that has already fallen, without end, and small models collapse so (docs/objectives.md). It concerns "
+            f"{', '.join(unbounded)}. Set a floor (0.7), a smaller scale, or objective=htpo"
         )
 
 

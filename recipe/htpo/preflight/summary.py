@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from recipe.htpo.config import objective_config
-from recipe.htpo.objective import CELL_NAMES
+from recipe.htpo.objective import CELL_NAMES, CellConfig
 from recipe.htpo.preflight.plan.plan import make_plan
 from recipe.htpo.preflight.plan.show import print_plan
 
@@ -36,6 +36,16 @@ FIELDS = (
 )
 
 
+def _where(cell: CellConfig) -> str:
+    """Where and how strongly a rule applies, in a few words."""
+    words: list[str] = [cell.region]
+    words += ["where clipped"] if cell.gate == "ratio_and_sign" else []
+    words += [f"x {cell.scale:g}"] if cell.scale != 1 else []
+    words += [f"r >= {cell.floor:g}"] if cell.floor else []
+    words += [f"r <= {cell.ceiling:g}"] if cell.ceiling is not None else []
+    return ", ".join(words)
+
+
 def print_summary(config: DictConfig) -> None:
     """The settings that decide a run, its table of objectives row by row, and the plan; `config` has no problems."""
     settings = Table(title="settings", show_header=False)
@@ -44,7 +54,8 @@ def print_summary(config: DictConfig) -> None:
     for field in FIELDS:
         value = OmegaConf.select(config, field)
         settings.add_row(field, "(not set)" if value is None else str(value))
-    updates = config.data.train_batch_size // config.actor_rollout_ref.actor.ppo_mini_batch_size
+    actor = config.actor_rollout_ref.actor
+    updates = config.data.train_batch_size // actor.ppo_mini_batch_size * actor.ppo_epochs
     only = "" if updates > 1 else " (HTPO then differs from DAPO by detaching only)"
     settings.add_row("updates per step", f"{updates}{only}")
     objective = objective_config(config)
@@ -53,8 +64,8 @@ def print_summary(config: DictConfig) -> None:
         rows.add_column(name)
     for group, name in enumerate(CELL_NAMES, start=1):
         cell = objective.cells[group]
-        region = "" if cell.rule == "ppo" else cell.region
-        rows.add_row(f"{group} {name}", cell.rule, region, f"{cell.detach_lowest:g}", f"{cell.detach_highest:g}")
+        where = "" if cell.rule == "ppo" else _where(cell)
+        rows.add_row(f"{group} {name}", cell.rule, where, f"{cell.detach_lowest:g}", f"{cell.detach_highest:g}")
     console = Console(width=120)
     console.print(settings)
     console.print(rows)

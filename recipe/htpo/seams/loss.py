@@ -5,7 +5,8 @@
 verl's `ppo_loss` hands a registered policy loss neither entropy nor any extra field (verl/workers/utils/
 losses.py:83-112). `htpo_loss` reads the groups that the trainer decided for the whole training batch, and then lets
 `ppo_loss` compose the whole (global batch info, entropy bonus, KL term) around the registered token objective, which
-finds the groups in `_current`. A run in which the seam is missing finds nothing there and fails instead of training plain PPO.
+finds the groups in `_current`. A run in which the seam is missing finds nothing there and fails instead of training
+plain PPO.
 """
 
 from contextvars import ContextVar

@@ -144,9 +144,7 @@ def test_missing_keys_and_unknown_preset():
     del values["cells"]["easy_wrong_high"]
     with pytest.raises(ValueError, match="objective.cells lacks the keys: easy_wrong_high"):
         ObjectiveConfig.from_mapping(values)
-    with pytest.raises(
-        ValueError, match="unknown objective preset 'htop'. Valid presets: ce_gppo, dapo, entropy_80_20, htpo"
-    ):
+    with pytest.raises(ValueError, match="unknown objective preset 'htop'. Valid presets: ce_gppo, dapo, .*, htpo"):
         load_preset("htop")
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from objective_batches import CLIP, one_token
 
-from recipe.htpo.objective import TokenGroups, load_preset, token_loss
+from recipe.htpo.objective import TokenGroups, load_preset, preset_names, token_loss
 
 CORRECT = (1, 2, 5, 6)
 
@@ -86,9 +86,7 @@ def test_released_reciprocal_overflows_alone_and_a_floor_bounds_it():
         assert torch.equal(free[0], guarded[0]) and torch.equal(free[1], guarded[1])
 
 
-@pytest.mark.parametrize(
-    "preset", ["dapo", "htpo", "htpo_paper", "ce_gppo", "htpo_paper_literal", "htpo_released", "htpo_released_signfix"]
-)
+@pytest.mark.parametrize("preset", preset_names())
 def test_garbage_outside_the_mask_is_ignored(preset):
     log_prob = torch.tensor([-1.0, torch.nan, torch.inf, -torch.inf], dtype=torch.float64).requires_grad_()
     group = torch.tensor([2, 0, 0, 0], dtype=torch.int8)
