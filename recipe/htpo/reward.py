@@ -13,15 +13,19 @@ verl 0.9.1 calls a synchronous function in a worker thread and without a time-ou
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from recipe.htpo.scorers import Scorer, scorer_for
 from recipe.htpo.verifier import Reason, Verdict, verify
 from recipe.htpo.verifier.grade import join_ground_truth
 from recipe.htpo.verifier.reward_config import split_options
 from recipe.htpo.verifier.second_opinion import shared_opinion
+
+logger = logging.getLogger(__name__)
 
 ROUTER_KWARGS = frozenset({"reward_router_address", "reward_model_tokenizer"})
 """What verl's reward managers add to the call when a reward model is served; a rule needs neither."""
@@ -36,13 +40,12 @@ def compute_score(
 ) -> dict[str, float | str]:
     """Score one response for verl's reward managers.
 
-    Every data source is graded alike: ``data_source`` and ``extra_info`` are part of verl's signature only.
-
     Args:
-        data_source: Name of the data set.
+        data_source: Name of the data set. A prefix listed in scorers.py has a scorer of its own; all else is
+            mathematics, graded alike.
         solution_str: The decoded response.
         ground_truth: The answer, or the list of answers that must all be given.
-        extra_info: verl's row information.
+        extra_info: verl's row information, handed to scorers.
         **kwargs: Options of ``RewardConfig`` and ``VerifierConfig``; others raise ``ValueError``.
 
     Returns:
@@ -55,12 +58,16 @@ def compute_score(
     reward, verifier = split_options({key: value for key, value in kwargs.items() if key not in ROUTER_KWARGS})
     if isinstance(ground_truth, np.ndarray):  # a parquet list
         ground_truth = ground_truth.tolist()
-    if reward.grader == "math_dapo":
+    scorer = scorer_for(data_source)
+    if scorer is not None:
+        verdict = own_verdict(scorer, data_source, solution_str, ground_truth, extra_info)
+    elif reward.grader == "math_dapo":
         verdict = math_dapo_verdict(solution_str, ground_truth)
     else:
         verdict = verify(solution_str, ground_truth, verifier)
     opinion = None
-    asked = reward.second_opinion != "off" and not verdict.correct and verdict.reason in ("not_equal", "format")
+    refused = not verdict.correct and verdict.reason in ("not_equal", "format")
+    asked = reward.second_opinion != "off" and scorer is None and refused
     if asked:
         truth = join_ground_truth(ground_truth or "")
         opinion = shared_opinion(reward.second_opinion_limit_s).ask(solution_str[-verifier.tail_chars :], truth)
@@ -73,7 +80,9 @@ def compute_score(
         "reason": verdict.reason,
     }
     if reward.math_dapo_metric:
-        if reward.grader == "math_dapo":
+        if scorer is not None:
+            other = verdict
+        elif reward.grader == "math_dapo":
             other = verify(solution_str, ground_truth, verifier)
         else:
             other = math_dapo_verdict(solution_str, ground_truth)
@@ -96,6 +105,17 @@ async def compute_score_async(
     if kwargs.get("second_opinion", "off") != "off":
         return await asyncio.to_thread(compute_score, data_source, solution_str, ground_truth, extra_info, **kwargs)
     return compute_score(data_source, solution_str, ground_truth, extra_info, **kwargs)
+
+
+def own_verdict(
+    scorer: Scorer, data_source: str, solution_str: str, ground_truth: Any, extra_info: Mapping[str, Any] | None
+) -> Verdict:
+    """The verdict of a scorer of its own; an exception in it is a reason, because a reward must not stop a run."""
+    try:
+        return scorer(solution_str, ground_truth, extra_info or {})
+    except Exception:
+        logger.exception("the scorer of data_source %s raised", data_source)
+        return Verdict(False, "internal_error", "")
 
 
 def math_dapo_verdict(solution_str: str, ground_truth: str | Sequence[str] | None) -> Verdict:

@@ -15,7 +15,9 @@ from verl.trainer.ppo.metric_utils import process_validation_metrics
 from verl.trainer.ppo.reward import load_reward_manager
 
 import recipe.htpo.reward
+from recipe.htpo import scorers
 from recipe.htpo.reward import compute_score
+from recipe.htpo.verifier import Verdict
 
 KEYS = {"score", "acc", "pred", "reason"}
 
@@ -239,3 +241,24 @@ def test_many_threads_give_the_same_verdicts():
     with ThreadPoolExecutor(8) as pool:
         threaded = list(pool.map(lambda text: score(text, r"3\sqrt{5}"), responses))
     assert threaded == [score(text, r"3\sqrt{5}") for text in responses]
+
+
+def even_length(response, ground_truth, extra_info):
+    if extra_info["broken"]:
+        raise RuntimeError("no such task")
+    return Verdict(len(response) % 2 == 0, "equal" if len(response) % 2 == 0 else "not_equal", response)
+
+
+def test_a_data_source_with_its_own_scorer(monkeypatch, caplog):
+    """The longest prefix decides; an exception of a scorer is a reason, never an exception of the reward."""
+    monkeypatch.setitem(scorers.SCORERS, "parity/", "no.such.module:function")
+    monkeypatch.setitem(scorers.SCORERS, "parity/even", f"{__name__}:even_length")
+    row = {"data_source": "parity/even_length", "ground_truth": "", "extra_info": {"broken": False}}
+    assert compute_score(solution_str="ab", **row) == {"score": 1.0, "acc": 1.0, "pred": "ab", "reason": "equal"}
+    assert compute_score(solution_str="abc", **row, math_dapo_metric=True)["math_dapo_agrees"] == 1.0
+    row["extra_info"] = {"broken": True}
+    assert compute_score(solution_str="ab", **row)["reason"] == "internal_error"
+    assert "parity/even_length" in caplog.text
+    assert scorers.scorer_for("math_dapo") is None
+    with pytest.raises(ImportError):
+        scorers.scorer_for("parity/odd")

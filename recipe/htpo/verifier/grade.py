@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import cast
@@ -20,14 +21,26 @@ from recipe.htpo.verifier.parser import parse
 from recipe.htpo.verifier.text import choice_letter, split_choice, words_equal
 from recipe.htpo.verifier.verdict import Reason, Verdict
 
+logger = logging.getLogger(__name__)
+
 GroundTruth = str | Sequence[str] | None
 
 
 def verify(response: str, ground_truth: GroundTruth, config: VerifierConfig = DEFAULT_CONFIG) -> Verdict:
     """Grade ``response`` against ``ground_truth`` (one answer, or a list of the answers that must all be given).
 
-    Never raises because of a response, keeps no state and is bounded by ``config``: safe in any thread.
+    Never raises, keeps no state and is bounded by ``config``: safe in any thread. An exception inside is a defect: it
+    is logged and becomes the reason ``internal_error``.
     """
+    try:
+        return grade(response, ground_truth, config)
+    except Exception:
+        logger.exception("the verifier raised; ground truth %.200r", ground_truth)
+        return Verdict(False, "internal_error", "")
+
+
+def grade(response: str, ground_truth: GroundTruth, config: VerifierConfig) -> Verdict:
+    """:func:`verify` without its last-resort boundary."""
     if ground_truth is None or _unusable(ground_truth, config) is not None:
         return Verdict(False, "ground_truth", "")
     found = extract_answer(response, config)
@@ -130,10 +143,10 @@ def _compare_trees(pred: str, truth: str, config: VerifierConfig) -> Reason:
 
 
 @lru_cache(maxsize=1024)
-def _parse_or_none(text: str, config: VerifierConfig) -> Node | None:
+def _parse_or_none(text: str, config: VerifierConfig, merge_thousands: bool = True) -> Node | None:
     """The tree of ``text``, kept because the responses to a prompt share the ground truth and often the answer."""
     try:
-        return parse(text, config)
+        return parse(text, config, merge_thousands)
     except Unreadable:
         return None
 
@@ -144,6 +157,10 @@ def _list_readings(
     """Both trees; then, beside a list, ``100,200`` on the other side as a list too."""
     yield found, expected
     if is_several(expected) and not is_several(found) and "," in pred:
-        yield parse(pred, config, merge_thousands=False), expected
+        other = _parse_or_none(pred, config, merge_thousands=False)
+        if other is not None:
+            yield other, expected
     elif is_several(found) and not is_several(expected) and "," in truth:
-        yield found, parse(truth, config, merge_thousands=False)
+        other = _parse_or_none(truth, config, merge_thousands=False)
+        if other is not None:
+            yield found, other

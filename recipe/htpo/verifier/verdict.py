@@ -15,6 +15,7 @@ Reason = Literal[
     "refused_multiple",
     "over_limit",
     "ground_truth",
+    "internal_error",
 ]
 """Why a verdict fell.
 
@@ -25,6 +26,7 @@ Reason = Literal[
 - ``refused_multiple``: several answers where the ground truth is one.
 - ``over_limit``: the answer is longer, deeper or larger than the limits of the config allow.
 - ``ground_truth``: the ground truth is missing or empty.
+- ``internal_error``: a defect of the verifier raised; the log holds the trace. Never a verdict about the response.
 """
 
 REASONS: tuple[Reason, ...] = get_args(Reason)
