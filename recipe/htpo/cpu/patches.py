@@ -88,12 +88,47 @@ def _named_class(name: str) -> type:
     return hydra.utils.get_class(name)
 
 
+def reward_beside_agent_loop(module: ModuleType) -> None:
+    """verl/experimental/agent_loop/agent_loop.py:1026 sends every response to the process of a reward worker.
+
+    Packing a short response for the way costs more than to grade it. Where there is no such process
+    (`reward.num_workers=0`), the same worker grades in the process of the agent loop.
+    """
+    original = module.AgentLoopWorker.__init__
+
+    @functools.wraps(original)
+    def __init__(self: Any, config: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, config, *args, **kwargs)
+        if self.reward_loop_worker_handles == []:
+            self.reward_loop_worker_handles = [_RewardWorkerHere(config)]
+
+    module.AgentLoopWorker.__init__ = __init__
+
+
+class _RewardWorkerHere:
+    """Answers `handle.compute_score.remote(data)` as the Ray handle of a `RewardLoopWorker` does."""
+
+    def __init__(self, config: Any) -> None:
+        self._config = config
+        self._worker: Any = None
+        self.compute_score = SimpleNamespace(remote=self._compute_score)
+
+    async def _compute_score(self, data: object) -> dict[str, Any]:
+        if self._worker is None:
+            # Made in the running event loop: it is the one that the worker keeps.
+            from verl.experimental.reward_loop.reward_loop import RewardLoopWorker
+
+            self._worker = RewardLoopWorker(self._config)
+        return await self._worker.compute_score(data)
+
+
 def install_verl_patches() -> None:
     """Arrange for verl's modules to be patched when they are imported."""
     after_import("verl.utils.distributed", gloo_process_group)
     after_import("verl.workers.engine.fsdp.transformer_impl", unpinned_offload)
     after_import("verl.experimental.reward_loop.reward_manager.dapo", reward_as_number)
     after_import("verl.experimental.agent_loop.agent_loop", agent_loop_by_constructor)
+    after_import("verl.experimental.agent_loop.agent_loop", reward_beside_agent_loop)
 
 
 def install_vllm_patches() -> None:
