@@ -95,7 +95,7 @@ run "$python" -m data_prep build arithmetic --out "$data_dir" --train-rows "$tra
 phase_done data
 
 say "3/5 warm-up of the model"
-run "$python" -m recipe.htpo.lab.warmup --out "$model_dir"
+run "$python" -m recipe.htpo.lab.warmup --out "$model_dir" --evaluation-prompts 0
 phase_done warm-up
 
 say "4/5 training"

