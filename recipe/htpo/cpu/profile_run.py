@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,9 +67,9 @@ def process_name(command: list[str]) -> str:
     return Path(scripts[0] if scripts else title).name
 
 
-def by_name(seconds: dict[tuple[str, int], float]) -> Counter[str]:
+def by_name(seconds: dict[tuple[str, int], float]) -> dict[str, float]:
     """Sums over the processes of one name."""
-    total: Counter[str] = Counter()
+    total: dict[str, float] = defaultdict(float)
     for (name, _), value in seconds.items():
         total[name] += value
     return total
@@ -129,8 +129,8 @@ def functions_table(name: str, stacks: Path) -> Table:
     for column in ("with callees", "itself", "function"):
         table.add_column(column, justify="left" if column == "function" else "right")
     own = [(function, count) for function, count in inside.most_common() if not SCAFFOLDING.search(function)]
-    for function, count in own[:FUNCTIONS]:
-        table.add_row(f"{count / total:.0%}", f"{itself[function] / total:.0%}", function)
+    for function, seen in own[:FUNCTIONS]:
+        table.add_row(f"{seen / total:.0%}", f"{itself[function] / total:.0%}", function)
     return table
 
 
