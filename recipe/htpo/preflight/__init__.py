@@ -51,6 +51,8 @@ ENGINE_CHECKS: tuple[Check, ...] = (
     megatron.check_megatron,
     unread.check_unread,
     unread.check_misleading,
+    unread.check_router_replay,
+    megatron.check_transformer_keys,
     sizes.check_batches,
     sizes.check_lengths,
     micro_batches.check_micro_batches,

@@ -3,6 +3,8 @@
 """What only Megatron refuses or gets wrong, on any device."""
 
 from collections.abc import Iterator
+from dataclasses import fields
+from difflib import get_close_matches
 
 from omegaconf import DictConfig
 
@@ -73,3 +75,33 @@ def check_megatron(config: DictConfig) -> Iterator[Problem]:
                     "has no value, but recompute_granularity=full needs it",
                     "set recompute_method=uniform and recompute_num_layers=1",
                 )
+
+
+def check_transformer_keys(config: DictConfig) -> Iterator[Problem]:
+    """Keys of `override_transformer_config` are fields of the model's configuration; Megatron-Bridge sets any name."""
+    if config.actor_rollout_ref.actor.strategy != "megatron":
+        return
+    known = _transformer_fields()
+    for key in sorted(config.actor_rollout_ref.actor.megatron.override_transformer_config):
+        if known and key not in known:
+            alike = get_close_matches(key, known, n=1)
+            yield Problem(
+                f"{MEGATRON}.override_transformer_config.{key}",
+                "is no field of megatron-core's TransformerConfig, as installed here",
+                f"did you mean {alike[0]}?" if alike else "correct the name or leave it out",
+            )
+
+
+def _transformer_fields() -> set[str]:
+    """Field names, with those of Megatron-Bridge's GPT model where it is installed; none without megatron-core."""
+    try:
+        from megatron.core.transformer.transformer_config import MLATransformerConfig
+    except ImportError:
+        return set()
+    # The only field beyond megatron-core's that verl itself overrides.
+    names = {field.name for field in fields(MLATransformerConfig)} | {"share_embeddings_and_output_weights"}
+    try:
+        from megatron.bridge.models.gpt_provider import GPTModelProvider
+    except ImportError:
+        return names
+    return names | {field.name for field in fields(GPTModelProvider)}

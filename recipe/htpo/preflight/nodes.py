@@ -94,12 +94,14 @@ def _resource_problems(config: DictConfig, join_timeout_s: float) -> Iterator[Pr
     deadline = time.monotonic() + join_timeout_s
     nodes = _alive_nodes()
     told = False
-    while (unplaced := _unplaced(wanted, nodes)) and time.monotonic() < deadline:
+    queue = _queue_cpus(config)
+    while _lacking(wanted, queue, nodes) and time.monotonic() < deadline:
         if not told:
             print(f"waiting up to {join_timeout_s:.0f} s for more nodes: {_offer(nodes)}", flush=True)
             told = True
         time.sleep(POLL_S)
         nodes = _alive_nodes()
+    unplaced, cpus_left = _place(wanted, nodes)
     if unplaced:
         pool, gpus = unplaced[0]
         yield Problem(
@@ -109,6 +111,24 @@ def _resource_problems(config: DictConfig, join_timeout_s: float) -> Iterator[Pr
             f"CPUs on one node, and the nodes have {_offer(nodes)}",
             f"add nodes, end other jobs, or lower {pool}.nnodes or {pool}.n_gpus_per_node; verl would wait for ever",
         )
+    elif cpus_left < queue:
+        yield Problem(
+            "transfer_queue.backend.SimpleStorage.num_data_storage_units",
+            f"TransferQueue takes {queue} CPUs, one for each unit and one for its controller, and beside the "
+            f"{CPUS_PER_GPU} per GPU of the workers the nodes have {cpus_left} free",
+            "lower it, or offer Ray more CPUs (RAY_START_ARGS=--num-cpus=N); verl would wait for ever",
+        )
+
+
+def _queue_cpus(config: DictConfig) -> int:
+    """CPUs that TransferQueue's actors ask for (transfer_queue/controller.py, storage/simple_storage.py)."""
+    backend = config.transfer_queue.backend
+    return int(backend.SimpleStorage.num_data_storage_units) + 1 if backend.storage_backend == "SimpleStorage" else 1
+
+
+def _lacking(wanted: list[tuple[str, int]], queue: int, nodes: list[Node]) -> bool:
+    unplaced, cpus_left = _place(wanted, nodes)
+    return bool(unplaced) or cpus_left < queue
 
 
 def _placement_groups(config: DictConfig) -> list[tuple[str, int]]:
@@ -123,8 +143,11 @@ def _placement_groups(config: DictConfig) -> list[tuple[str, int]]:
     return groups
 
 
-def _unplaced(groups: list[tuple[str, int]], nodes: list[Node]) -> list[tuple[str, int]]:
-    """The groups that find no node; largest first, each on the fullest node that still holds it."""
+def _place(groups: list[tuple[str, int]], nodes: list[Node]) -> tuple[list[tuple[str, int]], int]:
+    """The groups that find no node, and the whole CPUs that are left over on all nodes.
+
+    Largest first, each on the fullest node that still holds it.
+    """
     free = [[node.gpus, node.cpus] for node in nodes]
     unplaced = []
     for group in sorted(groups, key=lambda group: -group[1]):
@@ -136,7 +159,7 @@ def _unplaced(groups: list[tuple[str, int]], nodes: list[Node]) -> list[tuple[st
         room = min(fitting)
         room[0] -= gpus
         room[1] -= CPUS_PER_GPU * gpus
-    return unplaced
+    return unplaced, sum(int(cpus) for _, cpus in free)
 
 
 def _offer(nodes: list[Node]) -> str:

@@ -21,6 +21,10 @@ UNREAD: dict[str, tuple[Any, str]] = {
     f"{ACTOR}.clip_ratio": (0.2, f"set {ACTOR}.clip_ratio_low and clip_ratio_high"),
     f"{ACTOR}.ppo_micro_batch_size": (None, f"set {ACTOR}.ppo_micro_batch_size_per_gpu"),
     f"{ROLLOUT}.log_prob_micro_batch_size": (None, f"set {ROLLOUT}.log_prob_micro_batch_size_per_gpu"),
+    # verl/workers/engine_workers.py hands timeout_second=None on, whatever this says.
+    "actor_rollout_ref.nccl_timeout": (600, "leave it out; htpo.watchdog_timeout_s ends a run that hangs"),
+    # Read by the trainers before V1 only, with their save before the end of an allocation.
+    "trainer.esi_redundant_time": (0, "leave it out, and set trainer.save_freq to what may be lost"),
     f"{ROLLOUT}.over_sample_rate": (0, "leave it out; only SGLang's synchronous rollout had it"),
 }
 
@@ -48,6 +52,29 @@ def check_unread(config: DictConfig) -> Iterator[Problem]:
             yield Problem(field, f"is {value}, but verl 0.9.1 reads {read}={effective} instead", f"set {read}={value}")
 
 
+def check_router_replay(config: DictConfig) -> Iterator[Problem]:
+    """R3 trains with the experts that vLLM chose: the engine replays what the rollout has recorded, or neither does.
+
+    verl/workers/engine/megatron/transformer_impl.py and vllm_rollout/vllm_async_server.py; FSDP has no replay.
+    """
+    records = config.actor_rollout_ref.rollout.enable_rollout_routing_replay
+    engine = config.actor_rollout_ref.actor.get("megatron")
+    mode = "disabled" if engine is None else engine.router_replay.mode
+    if mode == "R3" and not records:
+        yield Problem(
+            f"{ROLLOUT}.enable_rollout_routing_replay",
+            f"is False, but {ACTOR}.megatron.router_replay.mode=R3 replays what the rollout records",
+            "set it to True, or router_replay.mode=disabled",
+        )
+    elif records and mode != "R3":
+        where = "which FSDP does not have" if engine is None else f"but {ACTOR}.megatron.router_replay.mode is {mode}"
+        yield Problem(
+            f"{ROLLOUT}.enable_rollout_routing_replay",
+            f"is True for the replay of experts, {where}",
+            "set it to False" if engine is None else "set router_replay.mode=R3, or it to False",
+        )
+
+
 def check_misleading(config: DictConfig) -> Iterator[Problem]:
     """No setting that would be overridden, or keep the actor from being trained as it is meant to be."""
     actor = config.actor_rollout_ref.actor
@@ -56,6 +83,10 @@ def check_misleading(config: DictConfig) -> Iterator[Problem]:
             "data.gen_batch_size",
             f"is {config.data.gen_batch_size}, which dynamic sampling overrides with 1",
             "set algorithm.filter_groups.max_inflight_gen_batches: prompts in flight, in training batches",
+        )
+    if config.actor_rollout_ref.rollout.name != "vllm":
+        yield Problem(
+            f"{ROLLOUT}.name", f"is {config.actor_rollout_ref.rollout.name}, which HTPO was not run with", "use vllm"
         )
     if actor.use_dynamic_bsz and actor.ppo_micro_batch_size_per_gpu is not None:
         yield Problem(

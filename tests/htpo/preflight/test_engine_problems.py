@@ -119,6 +119,30 @@ MEGATRON_CASES = [
         f"reads {MODEL}.use_remove_padding=True instead",
         f"{MODEL}.use_remove_padding=False",
     ),
+    (
+        [f"+{MEGATRON}.override_transformer_config.apply_rope_fuzion=True"],
+        f"{MEGATRON}.override_transformer_config.apply_rope_fuzion",
+        "no field of megatron-core",
+        "did you mean apply_rope_fusion?",
+    ),
+    (
+        [f"+{MEGATRON}.override_transformer_config.zzz=1"],
+        f"{MEGATRON}.override_transformer_config.zzz",
+        "no field of megatron-core",
+        "leave it out",
+    ),
+    (
+        [*MOE, f"{MEGATRON}.router_replay.mode=R3", f"{ROLLOUT}.enable_rollout_routing_replay=False"],
+        f"{ROLLOUT}.enable_rollout_routing_replay",
+        "replays what the rollout records",
+        "set it to True",
+    ),
+    (
+        [*MOE, f"{MEGATRON}.router_replay.mode=disabled", f"{ROLLOUT}.enable_rollout_routing_replay=True"],
+        f"{ROLLOUT}.enable_rollout_routing_replay",
+        "mode is disabled",
+        "mode=R3",
+    ),
     # Tokens
     (
         [f"{ACTOR}.ppo_max_token_len_per_gpu=22000"],
@@ -219,6 +243,15 @@ FSDP_CASES = [
     ([f"{ROLLOUT}.log_prob_micro_batch_size=4"], f"{ROLLOUT}.log_prob_micro_batch_size", "never reads", "per_gpu"),
     ([f"{ACTOR}.use_torch_compile=False"], f"{ACTOR}.use_torch_compile", "instead", f"{FSDP}.use_torch_compile=False"),
     (["trainer.balance_batch=False"], "trainer.balance_batch", "never reads", "always balanced"),
+    (["actor_rollout_ref.nccl_timeout=1800"], "actor_rollout_ref.nccl_timeout", "never reads", "watchdog_timeout_s"),
+    (["trainer.esi_redundant_time=60"], "trainer.esi_redundant_time", "never reads", "save_freq"),
+    ([f"{ROLLOUT}.name=sglang"], f"{ROLLOUT}.name", "is sglang", "use vllm"),
+    (
+        [f"{ROLLOUT}.enable_rollout_routing_replay=True"],
+        f"{ROLLOUT}.enable_rollout_routing_replay",
+        "FSDP does not have",
+        "set it to False",
+    ),
     (["algorithm.use_pf_ppo=True"], "algorithm.use_pf_ppo", "never reads", "leave it out"),
     (["data.gen_batch_size=256"], "data.gen_batch_size", "overrides with 1", "max_inflight_gen_batches"),
     (

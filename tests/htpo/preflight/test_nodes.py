@@ -50,7 +50,18 @@ def node(gpus: float, cpus: float = 1000.0) -> Node:
     ],
 )
 def test_groups_of_gpus(wanted: list[tuple[str, int]], free: list[Node], unplaced: int) -> None:
-    assert len(nodes._unplaced(wanted, free)) == unplaced
+    assert len(nodes._place(wanted, free)[0]) == unplaced
+
+
+@pytest.mark.parametrize("cpus, lacks", [(8 * CPUS_PER_GPU + 8, True), (8 * CPUS_PER_GPU + 9, False)])
+def test_the_queue_needs_cpus_beside_the_workers(monkeypatch, cpus: int, lacks: bool) -> None:
+    """verl's default of 8 storage units and a controller."""
+    monkeypatch.setattr(nodes, "_alive_nodes", lambda: [node(8, cpus=cpus)])
+    config = compose(["layout=fsdp/qwen3_0_6b", "transfer_queue.backend.SimpleStorage.num_data_storage_units=8"])
+    problems = list(nodes._resource_problems(config, 0.0))
+    assert len(problems) == lacks
+    if lacks:
+        assert problems[0].field.endswith("num_data_storage_units") and "9 CPUs" in problems[0].message
 
 
 @dataclass
