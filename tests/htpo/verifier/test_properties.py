@@ -8,7 +8,7 @@ No test here measures time: latency is measured by ``python -m recipe.htpo.verif
 import random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recipe.htpo.verifier import VerifierConfig, ground_truth_problem, verify
@@ -22,8 +22,9 @@ from recipe.htpo.verifier.parser import parse
 
 CONFIG = VerifierConfig()
 FREE = VerifierConfig(require_evaluated="never")
-quick = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-long = settings(max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+EXAMPLES = settings().max_examples
+quick = settings(max_examples=3 * EXAMPLES)
+long = settings(max_examples=50 * EXAMPLES)
 
 PIECES = [
     r"\frac",
