@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from recipe.htpo.verifier.config import VerifierConfig
-from recipe.htpo.verifier.normalize import strip_period
+from recipe.htpo.verifier.normalize import squeeze, strip_period
 from recipe.htpo.verifier.verdict import Reason
 
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
@@ -40,14 +40,18 @@ _BETWEEN_BOXES = re.compile(
     r"(?:[\s$.,;:，、；。*_()\[\]&]|\\[()\[\],;:! ]|\\q?quad|\\text\{[^{}]*\}|and|or|和|或|与)*"
 )
 _OTHER_ANSWER_AFTER = re.compile(
-    r"[\s$*_)\]\\,;]*(?:or|或者?)\b[\s$(\[\\]*(?:maybe|possibly|perhaps)?[\s$(\[\\]*[-+\d\\]"
+    r"[\s$*_)\]\\,;]*(?:or|或者?)\b[\s$(\[\\]*(?:(?:maybe|possibly|perhaps)[\s$(\[\\]*)?[-+\d\\]"
 )
 _OTHER_ANSWER_BEFORE = re.compile(r"\d[\s$*_)\]\\]*,?\s*(?:or|或者?)\s*[\s$*_(\[\\]*$")
-_MATH_GROUP = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+_MATH_OPENER = re.compile(r"\$\$|\$|\\\(|\\\[")
 _OPEN_MATH = {"$$": "$$", "$": "$", "\\[": "\\]", "\\(": "\\)"}
 _HARMLESS_PROSE = re.compile(r"(?:[^\W\d_]|[\s'’\-,.;:!。，*])*")
 _CLOSING_SENTENCE = re.compile(r"[.。]\s+[A-Z][^\d$\\]{0,200}$|。[^\d$\\]{0,200}$")
 _EDGE = " \t\r\n*_`"
+# Longer than any white space that a pattern counts.
+_LONGEST_GAP = 8
+# Characters behind a box in which another answer is looked for, and between boxes that count as one answer.
+_NEAR = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ class Extraction:
 
 def extract_answer(response: str, config: VerifierConfig) -> Extraction:
     """Return the answer string of ``response``, looking at its last ``config.tail_chars`` characters only."""
-    tail = response[-config.tail_chars :]
+    tail = squeeze(response[-config.tail_chars :], _LONGEST_GAP)
     boxes = _find_boxes(tail)
     line = _last_match(_ANSWER_LINE, tail) if config.answer_lines else None
     if line is not None and (not boxes or line.start() > boxes[-1].end):
@@ -138,12 +142,14 @@ def _from_boxes(tail: str, boxes: list[_Box], config: VerifierConfig) -> Extract
     start, texts = last.start, [tail[last.inside].strip()]
     if config.join_adjacent_boxes:
         for box in reversed(boxes[:-1]):
-            if not box.closed or not _BETWEEN_BOXES.fullmatch(tail, box.end, start):
+            if not box.closed or start - box.end > _NEAR or not _BETWEEN_BOXES.fullmatch(tail, box.end, start):
                 break
             texts.append(tail[box.inside].strip())
             start = box.start
     line_start = max(tail.rfind("\n", 0, start) + 1, start - 80)
-    if _OTHER_ANSWER_AFTER.match(tail, last.end) or _OTHER_ANSWER_BEFORE.search(tail[line_start:start]):
+    if _OTHER_ANSWER_AFTER.match(tail[last.end : last.end + _NEAR]) or _OTHER_ANSWER_BEFORE.search(
+        tail[line_start:start]
+    ):
         return Extraction(problem="refused_multiple")
     return _cleaned(" , ".join(dict.fromkeys(reversed(texts))), config)
 
@@ -173,12 +179,30 @@ def clean_answer(text: str) -> str:
     lead_in = _LEAD_IN.match(text)
     if lead_in is not None:
         text = text[lead_in.end() :].strip(_EDGE)
-    groups = list(_MATH_GROUP.finditer(text))
+    groups = _math_groups(text)
     if len(groups) == 1:
-        group = groups[0]
-        before, after = text[: group.start()].strip(_EDGE), text[group.end() :].strip(_EDGE)
+        start, content, end = groups[0]
+        before, after = text[:start].strip(_EDGE), text[end:].strip(_EDGE)
         if not before and _HARMLESS_PROSE.fullmatch(after):
-            content = next(part for part in group.groups() if part is not None).strip()
+            content = content.strip()
             words = after.split(".")[0].strip(" ,;:!。，*")
             return f"{content}\\text{{ {words}}}" if words else content
     return strip_period(_CLOSING_SENTENCE.sub("", text).rstrip("。 \t\n*_`"))
+
+
+def _math_groups(text: str) -> list[tuple[int, str, int]]:
+    """Start, content and end of every ``$..$``, ``$$..$$``, ``\\(..\\)`` and ``\\[..\\]``, none inside another."""
+    found: list[tuple[int, str, int]] = []
+    position = 0
+    while (match := _MATH_OPENER.search(text, position)) is not None:
+        # A "$$" that nothing closes may still be a "$" with a dollar sign behind it.
+        for opener in ("$$", "$") if match.group() == "$$" else (match.group(),):
+            inside = match.start() + len(opener)
+            end = text.find(_OPEN_MATH[opener], inside + 1)
+            if end >= 0:
+                position = end + len(_OPEN_MATH[opener])
+                found.append((match.start(), text[inside:end], position))
+                break
+        else:
+            position = match.start() + 1
+    return found

@@ -81,7 +81,7 @@ def normalize(text: str) -> str:
     if not _NEEDS_RULES.search(text):
         text = strip_period(text)
         return _SPACED_DIGITS.sub(_join_spaced, _SIGN_IN_BRACES.sub(r"\1", " ".join(text.split())))
-    text = _LABEL_IN_TEXT.sub("", text)
+    text = _LABEL_IN_TEXT.sub("", squeeze(text, 1))
     text = _SEPARATED_DIGITS.sub("", text)
     if "matrix}" in text:
         text = _HALF_ROW_BREAK.sub(r"\\\\", text)
@@ -89,7 +89,8 @@ def normalize(text: str) -> str:
     text = _SIZES.sub("", text)
     text = _STYLES.sub("", text)
     text = _COMMAND.sub(_common_command, text)
-    text = _THIN_SPACE.sub("", text)
+    # What went left white space beside white space.
+    text = squeeze(_THIN_SPACE.sub("", text), 1)
     text = _DEGREE.sub(r"\\degree ", text)
     text = _PRIME.sub(lambda match: (match.group(1) or match.group(2)).replace(" ", ""), text)
     text = _NUMBER_IN_TEXT.sub(r" \1 ", text)
@@ -98,6 +99,15 @@ def normalize(text: str) -> str:
     text = _SPACE.sub(lambda match: match.group(1) or " ", text)
     text = strip_period(text)
     return _SPACED_DIGITS.sub(_join_spaced, text)
+
+
+def squeeze(text: str, longest: int) -> str:
+    """``text`` with runs of more than ``longest`` white spaces cut to it; a run with a line break becomes one.
+
+    What keeps the patterns of this package linear: several of them have optional white space in several places, and
+    would try every way of dividing a long run among these.
+    """
+    return re.sub(rf"\s{{{longest + 1},}}", lambda run: "\n" if "\n" in run.group() else " " * longest, text)
 
 
 def strip_period(text: str) -> str:
