@@ -15,7 +15,12 @@ CLUSTER = ROOT / "scripts" / "ray_cluster"
 SCRIPTS = sorted(
     [*(ROOT / "scripts").rglob("*.sh"), CLUSTER / "slurm.sbatch", *(ROOT / "tests/scripts/slurm").iterdir()]
 )
-DOCUMENTED = [ROOT / "scripts" / "run_htpo_qwen.sh", *sorted(CLUSTER.glob("*.sh")), CLUSTER / "slurm.sbatch"]
+DOCUMENTED = [
+    ROOT / "scripts" / "run_htpo_qwen.sh",
+    ROOT / "scripts" / "install_gpu.sh",
+    *sorted(CLUSTER.glob("*.sh")),
+    CLUSTER / "slurm.sbatch",
+]
 # Set by Slurm, by the shell or by the script itself.
 NOT_KNOBS = {"HOME", "PWD", "BASH_SOURCE", "EXIT", "NODES"}
 
@@ -66,7 +71,7 @@ def test_the_kubernetes_manifest():
     header = (ROOT / "scripts" / "run_htpo_qwen.sh").read_text().partition("\nset -euo")[0]
     assert all(f"#   {knob} " in header for knob in knobs)
     clone, _, script = words[-1].partition("/scripts/")
-    assert (ROOT / "scripts" / script).is_file() and f"COPY . {clone}" in (ROOT / "docs" / "cluster.md").read_text()
+    assert (ROOT / "scripts" / script).is_file() and f"COPY . {clone}" in (ROOT / "Dockerfile").read_text()
 
     cluster = spec["rayClusterSpec"]
     assert set(cluster) == {"headGroupSpec", "workerGroupSpecs"}

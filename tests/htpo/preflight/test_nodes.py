@@ -19,7 +19,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from recipe.htpo.config import compose
-from recipe.htpo.preflight import nodes
+from recipe.htpo.preflight import node_probe, nodes
 from recipe.htpo.preflight.nodes import CPUS_PER_GPU, Node, node_problems
 
 RESOURCES = {"num_cpus": 6, "num_gpus": 1, "object_store_memory": 100_000_000}
@@ -62,6 +62,29 @@ def test_the_queue_needs_cpus_beside_the_workers(monkeypatch, cpus: int, lacks: 
     assert len(problems) == lacks
     if lacks:
         assert problems[0].field.endswith("num_data_storage_units") and "9 CPUs" in problems[0].message
+
+
+@pytest.mark.parametrize(
+    "overrides, modules",
+    [
+        (["layout=fsdp/qwen3_0_6b"], {"flash_attn"}),
+        (
+            ["layout=megatron/qwen3_0_6b", "model_engine=megatron"],
+            {"flash_attn", "megatron.bridge", "transformer_engine.pytorch", "modelopt"},
+        ),
+        (["layout=fsdp/qwen3_0_6b", "htpo.check_versions=False"], set()),
+        (["platform=cpu"], set()),
+    ],
+)
+def test_a_node_imports_what_its_workers_will(overrides: list[str], modules: set[str]) -> None:
+    assert set(nodes._modules(compose(overrides))) == modules
+
+
+def test_a_module_that_does_not_load_is_told() -> None:
+    report = node_probe.probe([], [], ["json", "no_such_module"])
+    assert set(report["import_errors"]) == {"no_such_module"}
+    (problem,) = nodes._report_problems(node(1), report, report, "marker", "run")
+    assert "no_such_module cannot be imported (ModuleNotFoundError" in problem.message
 
 
 @dataclass
