@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from recipe.htpo.verifier.config import VerifierConfig
-from recipe.htpo.verifier.normalize import squeeze, strip_period
+from recipe.htpo.verifier.normalize import strip_period
 from recipe.htpo.verifier.verdict import Reason
 
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
@@ -23,35 +23,33 @@ _BARE_BOX = re.compile(r"[^\s{}$\\]{1,64}")
 _ANSWER_LINE = re.compile(
     r"(?:(?<![a-zA-Z])answers?(?![a-zA-Z])|答案)[ \t]{0,4}[*_]{0,3}[ \t]{0,4}(?:[:：]|[=＝])[ \t]{0,4}[*_]{0,3}"
     r"|<answer>"
-    r"|\\text(?:bf)?\{\s*(?:final\s+)?answer\s*:?\s*\}\s*:?",
+    r"|\\text(?:bf)?\{\s{0,4}(?:final\s{1,4})?answer\s{0,4}:?\s{0,4}\}\s{0,4}:?",
     re.IGNORECASE,
 )
 _ANSWER_PHRASE = re.compile(
-    r"\banswer\s+(?:is|equals)\b\s*:?|(?:答案|结果)\s*(?:就)?\s*(?:是|为|等于)\s*[:：]?"
+    r"\banswer\s{1,4}(?:is|equals)\b\s{0,4}:?|(?:答案|结果)\s{0,4}就?\s{0,4}(?:是|为|等于)\s{0,4}[:：]?"
     r"|^####(?=[ \t]{0,4}[-+$]?[ \t]{0,4}[\d.,]{1,40}[ \t]{0,4}$)",
     re.IGNORECASE | re.MULTILINE,
 )
 _LEAD_IN = re.compile(
-    r"(?:so\s+|thus,?\s+|hence,?\s+|therefore,?\s+)?(?:the\s+)?(?:(?:final|correct|required|desired)\s+)?"
-    r"(?:answer|value|result|solution)\s*(?:is|equals|:)\s*:?\s*|(?:答案|结果)?\s*[是为]\s*[:：]?\s*",
+    r"(?:so\s++|thus,?\s++|hence,?\s++|therefore,?\s++)?+(?:the\s++)?+(?:(?:final|correct|required|desired)\s++)?+"
+    r"(?:answer|value|result|solution)\s*+(?:is|equals|:)\s*+:?\s*+|(?:答案|结果)?+\s*+[是为]\s*+[:：]?\s*+",
     re.IGNORECASE,
 )
 _BETWEEN_BOXES = re.compile(
-    r"(?:[\s$.,;:，、；。*_()\[\]&]|\\[()\[\],;:! ]|\\q?quad|\\text\{[^{}]*\}|and|or|和|或|与)*"
+    r"(?:[\s$.,;:，、；。*_()\[\]&]|\\[()\[\],;:! ]|\\q?quad|\\text\{[^{}]*\}|and|or|和|或|与)*+"
 )
 _OTHER_ANSWER_AFTER = re.compile(
-    r"[\s$*_)\]\\,;]*(?:or|或者?)\b[\s$(\[\\]*(?:(?:maybe|possibly|perhaps)[\s$(\[\\]*)?[-+\d\\]"
+    r"[\s$*_)\]\\,;]*+(?:or\b|或者?+)(?:[\s$(\[]|\\[(\[,; ])*+(?:maybe|possibly|perhaps)?+(?:[\s$(\[]|\\[(\[,; ])*+"
+    r"(?=[-+\d]|\\[a-zA-Z])"
 )
-_OTHER_ANSWER_BEFORE = re.compile(r"\d[\s$*_)\]\\]*,?\s*(?:or|或者?)\s*[\s$*_(\[\\]*$")
-_MATH_OPENER = re.compile(r"\$\$|\$|\\\(|\\\[")
+_OTHER_ANSWER_BEFORE = re.compile(r"\d[\s$*_)\]\\]*+,?+\s*+(?:or\b|或者?+)[\s$*_(\[\\]*+\Z")
+_MATH_OPENER = re.compile(r"\$\$?|\\[(\[]")
 _OPEN_MATH = {"$$": "$$", "$": "$", "\\[": "\\]", "\\(": "\\)"}
-_HARMLESS_PROSE = re.compile(r"(?:[^\W\d_]|[\s'’\-,.;:!。，*])*")
-_CLOSING_SENTENCE = re.compile(r"[.。]\s+[A-Z][^\d$\\]{0,200}$|。[^\d$\\]{0,200}$")
+_HARMLESS_PROSE = re.compile(r"(?:[^\W\d_]|[\s'’\-,.;:!。，*])*+")
+_CLOSING_SENTENCE = re.compile(r"(?:[.。]\s{1,8}[A-Z]|。)[^\d$\\]{0,200}+\Z")
+_OTHER_ANSWER_CHARS = 200
 _EDGE = " \t\r\n*_`"
-# Longer than any white space that a pattern counts.
-_LONGEST_GAP = 8
-# Characters behind a box in which another answer is looked for, and between boxes that count as one answer.
-_NEAR = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +58,13 @@ class Extraction:
 
     text: str = ""
     problem: Reason | None = None
+    other: str = ""
+    """A second answer behind "or": the response is right where both are."""
 
 
 def extract_answer(response: str, config: VerifierConfig) -> Extraction:
     """Return the answer string of ``response``, looking at its last ``config.tail_chars`` characters only."""
-    tail = squeeze(response[-config.tail_chars :], _LONGEST_GAP)
+    tail = after_thoughts(response[-config.tail_chars :])
     boxes = _find_boxes(tail)
     line = _last_match(_ANSWER_LINE, tail) if config.answer_lines else None
     if line is not None and (not boxes or line.start() > boxes[-1].end):
@@ -75,6 +75,12 @@ def extract_answer(response: str, config: VerifierConfig) -> Extraction:
     if phrase is None:
         return Extraction(problem="extraction")
     return _from_line(tail[phrase.end() : phrase.end() + 2 * config.max_answer_chars], config)
+
+
+def after_thoughts(text: str) -> str:
+    """What follows the last ``</think>``; all of ``text`` where nothing does."""
+    _, closing, rest = text.rpartition("</think>")
+    return rest if closing and rest.strip() else text
 
 
 def _last_match(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
@@ -142,16 +148,25 @@ def _from_boxes(tail: str, boxes: list[_Box], config: VerifierConfig) -> Extract
     start, texts = last.start, [tail[last.inside].strip()]
     if config.join_adjacent_boxes:
         for box in reversed(boxes[:-1]):
-            if not box.closed or start - box.end > _NEAR or not _BETWEEN_BOXES.fullmatch(tail, box.end, start):
+            if not box.closed or not _BETWEEN_BOXES.fullmatch(tail, box.end, start):
                 break
             texts.append(tail[box.inside].strip())
             start = box.start
     line_start = max(tail.rfind("\n", 0, start) + 1, start - 80)
-    if _OTHER_ANSWER_AFTER.match(tail[last.end : last.end + _NEAR]) or _OTHER_ANSWER_BEFORE.search(
-        tail[line_start:start]
-    ):
+    if _OTHER_ANSWER_BEFORE.search(tail[line_start:start]):
         return Extraction(problem="refused_multiple")
-    return _cleaned(" , ".join(dict.fromkeys(reversed(texts))), config)
+    found = _cleaned(" , ".join(dict.fromkeys(reversed(texts))), config)
+    behind = _OTHER_ANSWER_AFTER.match(tail, last.end)
+    if behind is None or found.problem is not None:
+        return found
+    line = tail[behind.end() : behind.end() + _OTHER_ANSWER_CHARS].split("\n", 1)[0]
+    return Extraction(found.text, other=_up_to_math_end(line) or line)
+
+
+def _up_to_math_end(text: str) -> str:
+    """``text`` up to the first closing delimiter of mathematics."""
+    ends = [end for mark in ("$", "\\)", "\\]") if (end := text.find(mark)) >= 0]
+    return clean_answer(text[: min(ends)] if ends else text)
 
 
 def _from_line(text: str, config: VerifierConfig) -> Extraction:
@@ -179,7 +194,7 @@ def clean_answer(text: str) -> str:
     lead_in = _LEAD_IN.match(text)
     if lead_in is not None:
         text = text[lead_in.end() :].strip(_EDGE)
-    groups = _math_groups(text)
+    groups = math_groups(text)
     if len(groups) == 1:
         start, content, end = groups[0]
         before, after = text[:start].strip(_EDGE), text[end:].strip(_EDGE)
@@ -187,22 +202,25 @@ def clean_answer(text: str) -> str:
             content = content.strip()
             words = after.split(".")[0].strip(" ,;:!。，*")
             return f"{content}\\text{{ {words}}}" if words else content
-    return strip_period(_CLOSING_SENTENCE.sub("", text).rstrip("。 \t\n*_`"))
+    sentence = _CLOSING_SENTENCE.search(text, max(0, len(text) - 220))
+    if sentence is not None:
+        text = text[: sentence.start()]
+    return strip_period(text.rstrip("。 \t\n*_`"))
 
 
-def _math_groups(text: str) -> list[tuple[int, str, int]]:
-    """Start, content and end of every ``$..$``, ``$$..$$``, ``\\(..\\)`` and ``\\[..\\]``, none inside another."""
+def math_groups(text: str) -> list[tuple[int, str, int]]:
+    """Start, content and end of each ``$...$``, ``$$...$$``, ``\\(...\\)`` and ``\\[...\\]``, in one pass."""
     found: list[tuple[int, str, int]] = []
+    missing: set[str] = set()
     position = 0
     while (match := _MATH_OPENER.search(text, position)) is not None:
-        # A "$$" that nothing closes may still be a "$" with a dollar sign behind it.
-        for opener in ("$$", "$") if match.group() == "$$" else (match.group(),):
-            inside = match.start() + len(opener)
-            end = text.find(_OPEN_MATH[opener], inside + 1)
-            if end >= 0:
-                position = end + len(_OPEN_MATH[opener])
-                found.append((match.start(), text[inside:end], position))
-                break
-        else:
-            position = match.start() + 1
+        opener, position = match.group(), match.end()
+        closer = _OPEN_MATH[opener]
+        end = -1 if closer in missing else text.find(closer, position + 1)
+        if end < 0:
+            # No later opener finds this closer either.
+            missing.add(closer)
+            continue
+        found.append((match.start(), text[position:end], end + len(closer)))
+        position = end + len(closer)
     return found

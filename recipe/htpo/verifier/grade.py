@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import cast
 
@@ -46,9 +47,17 @@ def grade(response: str, ground_truth: GroundTruth, config: VerifierConfig) -> V
     found = extract_answer(response, config)
     if found.problem is not None:
         return Verdict(False, found.problem, "")
-    pred = normalize(found.text)
-    reason = compare_answers(pred, read_ground_truth(ground_truth), config)
+    pred, truth = normalize(found.text), read_ground_truth(ground_truth)
+    reason = compare_answers(pred, truth, config)
+    if found.other and not (reason == "equal" and _restates(normalize(found.other), pred, truth, config)):
+        reason = "refused_multiple"
     return Verdict(reason == "equal", reason, _spell(pred, config))
+
+
+def _restates(other: str, pred: str, truth: str, config: VerifierConfig) -> bool:
+    """Whether a second answer behind "or" is the same value, in another form."""
+    free = replace(config, require_evaluated="never")
+    return other != pred and compare_answers(other, truth, free) == "equal"
 
 
 def _spell(pred: str, config: VerifierConfig) -> str:

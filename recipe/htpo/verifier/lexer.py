@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from recipe.htpo.verifier.config import VerifierConfig
 from recipe.htpo.verifier.errors import OverLimit, Unreadable
+from recipe.htpo.verifier.separators import comma_run
 from recipe.htpo.verifier.units import is_unit_word
 
 
@@ -58,12 +59,11 @@ _NEXT = re.compile(
     r"|(?P<escape>\\[{}%$&#_|\\])"
     r"|(?P<noon>(?<![a-zA-Z])[apAP]\.?[mM](?![a-zA-Z])\.?)"
     r"|(?P<word>[a-zA-Z]+)"
-    r"|(?P<other>[^\W\d_]+)"
+    r"|(?P<other>[^\W\d_a-zA-Z]+)"
     r"|(?P<relation>[<>!]=|==|=)"
     r"|(?P<symbol>[-+*/^_!%|()\[\]{},;:&<>'])"
 )
-_THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?(?!\d|,\d)")
-_BRACED = re.compile(r"\s*\{([^{}]*)\}")
+_BRACED = re.compile(r"\s*+\{([^{}]*+)\}")
 # Some data sets drop the space behind a command: \\tanx, \\pir.
 _FUSED = re.compile(r"(pi|sin|cos|tan|cot|sec|csc|log|ln)([a-zA-Z]{1,2})")
 _JOINTS = {"and": "and", "or": "or", "和": "and", "与": "and", "或": "or", "或者": "or", "以及": "and", "&": "and"}
@@ -76,14 +76,16 @@ def tokenize(text: str, config: VerifierConfig, merge_thousands: bool = True) ->
     and ``OverLimit`` for too many tokens; an unknown command is a token that no rule of the grammar takes.
     """
     tokens: list[Token] = []
-    position = depth = 0
+    position = depth = list_end = 0
     while position < len(text):
         if len(tokens) > config.max_tokens:
             raise OverLimit("tokens")
-        if merge_thousands and depth == 0 and (match := _THOUSANDS.match(text, position)) is not None:
-            tokens.append(Token("num", match.group().replace(",", "")))
-            position = match.end()
-            continue
+        if merge_thousands and depth == 0 and position >= list_end and text[position].isdecimal():
+            number, list_end = comma_run(text, position)
+            if number is not None:
+                tokens.append(Token("num", number))
+                position = list_end
+                continue
         match = _NEXT.match(text, position)
         if match is None:
             raise Unreadable(f"symbol {text[position]!r}")

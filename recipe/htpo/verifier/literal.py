@@ -11,9 +11,10 @@ import re
 from fractions import Fraction
 
 from recipe.htpo.verifier.config import VerifierConfig
+from recipe.htpo.verifier.separators import GROUPED
 
-_INTEGER = re.compile(r"([-+]?)(\d+|[1-9]\d{0,2}(?:,\d{3})+)")
-_DECIMAL = re.compile(r"([-+]?)(\d+|[1-9]\d{0,2}(?:,\d{3})+)?\.(\d*)")
+_INTEGER = re.compile(rf"([-+]?)(\d+|{GROUPED})")
+_DECIMAL = re.compile(rf"([-+]?)(\d+|{GROUPED})?\.(\d*)")
 _FRACTION = re.compile(r"([-+]?)(?:\\frac\{([-+]?\d+)\}\{([-+]?\d+)\}|(\d+)/(\d+))")
 _BITS_PER_DIGIT = 3.33
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from recipe.htpo.verifier.separators import join_marked_digits, join_spaced_digits
+
 _SYMBOLS = {
     "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "﹣": "-", "×": r"\times ", "⋅": r"\cdot ", "·": r"\cdot ",
     "∙": r"\cdot ", "•": r"\cdot ", "∗": "*", "÷": r"\div ", "∕": "/", "⁄": "/", "√": r"\sqrt ", "∛": r"\sqrt[3] ",
@@ -58,17 +60,15 @@ _SAME_COMMAND = {
 _COMMAND = re.compile(r"\\([a-zA-Z]+)")
 _THIN_SPACE = re.compile(r"\\[!]")
 _SPACE = re.compile(r"(\\\\)(?:\[[^\[\]]{1,8}\])?|\\[,;:> \n]|~|\\(?![a-zA-Z{}%$&#_|])|\s+")
-_SEPARATED_DIGITS = re.compile(r"(?<=\d)\s*(?:\{,\}\s*(?:\\!)?|,\\!|\\!|\\,)\s*(?=\d{3}(?!\d))")
-_SPACED_DIGITS = re.compile(r"(?<![\d.,_^\w}/])[1-9]\d{0,2}(?: \d{3})+(?![\d.])")
 # Some data sets halve the row break of a matrix: \begin{pmatrix}1\2\end{pmatrix}.
 _HALF_ROW_BREAK = re.compile(r"(?<!\\)\\(?=[-\d])")
-_DEGREE = re.compile(r"\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-zA-Z]))|\\circ(?![a-zA-Z])")
-_PRIME = re.compile(r"\^\s*(?:\{\s*((?:'\s*)+)\}|('))")
-_NUMBER_IN_TEXT = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|mbox|mathrm|rm)\s*\{\s*([-+]?[\d.,]+)\s*\}")
-_ORDINAL = re.compile(r"(?<=\d)\s*\^?\s*\{?\s*\\text[a-z]*\s*\{\s*(?:st|nd|rd|th)\s*\}\s*\}?|(?<=\d)\^?(?:\{th\}|th\b)")
+_DEGREE = re.compile(r"\^\s*+(?:\{\s*+\\circ\s*+\}|\\circ(?![a-zA-Z]))|\\circ(?![a-zA-Z])")
+_PRIME = re.compile(r"\^\s*+(?:\{\s*+((?:'\s*+)++)\}|('))")
+_NUMBER_IN_TEXT = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|mbox|mathrm|rm)\s*+\{\s*+([-+]?[\d.,]++)\s*+\}")
+_ORDINAL = re.compile(r"(?<=\d)\s*+\^?+\s*+\{?+\s*+\\text[a-z]*+\s*+\{\s*+(?:st|nd|rd|th)\s*+\}\s*+\}?|(?<=\d)\^?(?:\{th\}|th\b)")
 _SIGN_IN_BRACES = re.compile(r"\{([-+])\}")
 _LABEL_IN_TEXT = re.compile(
-    r"^\s*\\text(?:bf)?\s*\{\s*(?:the\s+)?(?:final\s+)?answer\s*(?:is|[:=])?\s*\}\s*[:=]?", re.IGNORECASE
+    r"\A\s*+\\text(?:bf)?+\s*+\{\s*+(?:the\s++)?+(?:final\s++)?+answer\s*+(?:is|[:=])?+\s*+\}\s*+[:=]?", re.IGNORECASE
 )
 _IGNORED_SPACE = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
 _NEEDS_RULES = re.compile(r"[\\$~']|\{,")
@@ -80,17 +80,16 @@ def normalize(text: str) -> str:
         text = _ascii_symbols(text)
     if not _NEEDS_RULES.search(text):
         text = strip_period(text)
-        return _SPACED_DIGITS.sub(_join_spaced, _SIGN_IN_BRACES.sub(r"\1", " ".join(text.split())))
-    text = _LABEL_IN_TEXT.sub("", squeeze(text, 1))
-    text = _SEPARATED_DIGITS.sub("", text)
+        return join_spaced_digits(_SIGN_IN_BRACES.sub(r"\1", " ".join(text.split())))
+    text = _LABEL_IN_TEXT.sub("", text)
+    text = join_marked_digits(text)
     if "matrix}" in text:
         text = _HALF_ROW_BREAK.sub(r"\\\\", text)
     text = _DELIMITERS.sub(" ", text)
     text = _SIZES.sub("", text)
     text = _STYLES.sub("", text)
     text = _COMMAND.sub(_common_command, text)
-    # What went left white space beside white space.
-    text = squeeze(_THIN_SPACE.sub("", text), 1)
+    text = _THIN_SPACE.sub("", text)
     text = _DEGREE.sub(r"\\degree ", text)
     text = _PRIME.sub(lambda match: (match.group(1) or match.group(2)).replace(" ", ""), text)
     text = _NUMBER_IN_TEXT.sub(r" \1 ", text)
@@ -98,16 +97,7 @@ def normalize(text: str) -> str:
     text = _SIGN_IN_BRACES.sub(r"\1", text)
     text = _SPACE.sub(lambda match: match.group(1) or " ", text)
     text = strip_period(text)
-    return _SPACED_DIGITS.sub(_join_spaced, text)
-
-
-def squeeze(text: str, longest: int) -> str:
-    """``text`` with runs of more than ``longest`` white spaces cut to it; a run with a line break becomes one.
-
-    What keeps the patterns of this package linear: several of them have optional white space in several places, and
-    would try every way of dividing a long run among these.
-    """
-    return re.sub(rf"\s{{{longest + 1},}}", lambda run: "\n" if "\n" in run.group() else " " * longest, text)
+    return join_spaced_digits(text)
 
 
 def strip_period(text: str) -> str:
@@ -119,10 +109,6 @@ def strip_period(text: str) -> str:
 def without_spaces(text: str) -> str:
     """``text`` without the spaces that TeX ignores; a space between digits stays."""
     return _IGNORED_SPACE.sub("", text)
-
-
-def _join_spaced(match: re.Match[str]) -> str:
-    return match.group().replace(" ", "")
 
 
 def _common_command(match: re.Match[str]) -> str:
