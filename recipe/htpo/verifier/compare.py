@@ -23,7 +23,7 @@ from recipe.htpo.verifier.nodes import (
     children,
     walk,
 )
-from recipe.htpo.verifier.relations import FLIPPED, is_label, label_and_values, single_steps
+from recipe.htpo.verifier.relations import FLIPPED, by_label, in_label_order, is_label, label_and_values, single_steps
 from recipe.htpo.verifier.scalars import Scalars, infinity_sign
 from recipe.htpo.verifier.sets import (
     EVERYTHING,
@@ -74,10 +74,11 @@ class Comparison:
 
     def _sequences(self, left: Node, right: Node) -> bool:
         if not isinstance(left, Seq):
-            left, right = right, left
-        assert isinstance(left, Seq)
+            return _is_set_of_one(right) and self.equal(left, children(right)[0])
         if not isinstance(right, Seq):
-            return left.opening == "\\{" and len(left.items) == 1 and self.equal(left.items[0], right)
+            return _is_set_of_one(left) and self.equal(left.items[0], right)
+        if _is_ordered(left) != _is_ordered(right):
+            left, right = by_label(left), by_label(right)
         if not _is_ordered(left) and not _is_ordered(right):
             return self._same_members(left.items, right.items)
         if len(left.items) != len(right.items) or not self._same_brackets(left, right):
@@ -170,8 +171,8 @@ class Comparison:
     # Relations
 
     def _relations(self, left: Node, right: Node) -> bool:
-        left_label, left_values = label_and_values(left, self.scalars) if isinstance(left, Rel) else (None, [left])
-        right_label, right_values = label_and_values(right, self.scalars) if isinstance(right, Rel) else (None, [right])
+        left_label, left_values = self._values(left, asked=False)
+        right_label, right_values = self._values(right, asked=True)
         both = isinstance(left, Rel) and isinstance(right, Rel)
         if left_values and right_values and (not both or self._labels_agree(left_label, right_label)):
             if any(self.equal(a, b) for a in left_values for b in right_values):
@@ -180,6 +181,14 @@ class Comparison:
             names = {_bound_name(side) for side in (left, right)} - {None}
             return len(names) < 2 and self._sets(left, right)
         return isinstance(left, Rel) and isinstance(right, Rel) and self._same_solutions(left, right)
+
+    def _values(self, node: Node, asked: bool) -> tuple[Node | None, list[Node]]:
+        if not isinstance(node, Rel):
+            return None, [node]
+        label, values = label_and_values(node, self.scalars, asked)
+        if isinstance(label, Seq) and len(values) == 1:
+            return None, [in_label_order(label.items, values[0])]
+        return label, values
 
     def _labels_agree(self, left: Node | None, right: Node | None) -> bool:
         """Different plain names are different statements, an expression is no label beside another one."""
@@ -289,7 +298,7 @@ class Comparison:
             if is_label(sides[1]):
                 sides, ops = (sides[1], sides[0]), (FLIPPED[ops[0]],)
             if not is_label(sides[0]):
-                return None
+                return self._half_line(sides[0], sides[1], ops[0])
             if ops[0] in ("<", "<="):
                 return self._interval(Op("neg", (Name("infty"),)), False, sides[1], ops[0] == "<=")
             return self._interval(sides[1], ops[0] == ">=", Name("infty"), False)
@@ -298,6 +307,19 @@ class Comparison:
                 sides, ops = sides[::-1], (FLIPPED[ops[1]], FLIPPED[ops[0]])
             return self._interval(sides[0], ops[0] == "<=", sides[2], ops[1] == "<=")
         return None
+
+
+    def _half_line(self, left: Node, right: Node, op: str) -> RealSet | None:
+        """The solutions of an inequality that is linear in one name, such as ``-x > -1`` or ``2x + 3 <= 7``."""
+        line = self.scalars.line(left, right)
+        if line is None:
+            return None
+        slope, root = line
+        if slope < 0:
+            op = FLIPPED[op]
+        if op in ("<", "<="):
+            return [Interval(INFINITY.copy_negate(), False, root, op == "<=")]
+        return [Interval(root, op == ">=", INFINITY, False)]
 
 
 def expand_signs(node: Node, config: VerifierConfig) -> Node:
@@ -342,6 +364,15 @@ def _spelling(node: Node) -> str | None:
             return "".join(arg.name for arg in args if isinstance(arg, Name))
         case _:
             return None
+
+
+def _is_set_of_one(node: Node) -> bool:
+    """``{5}``, which answers 5; the set of a set or of the empty set is another object."""
+    if not (isinstance(node, Seq) and node.opening == "\\{" and len(node.items) == 1):
+        return False
+    return not isinstance(node.items[0], Words | SetOp) and not (
+        isinstance(node.items[0], Seq) and node.items[0].opening == "\\{"
+    )
 
 
 def _is_ordered(seq: Seq) -> bool:

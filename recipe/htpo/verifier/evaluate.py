@@ -24,6 +24,8 @@ _COUNTING_NAMES = frozenset("ijklmnpqrKLMN")
 _SIGNED_NAMES = frozenset("xyz")
 _RANGES = ((1, 2), (0, 1), (3, 8), (1, 3), (1, 1))
 """Lowest value and width of the real sample points."""
+_JUMPS = (*range(1, 21), 24, 25, 26, 27, 28, 35, 36, 37, 48, 49, 50, 63, 64, 65, 80, 81, 99, 100, 101, 125)
+_EDGE_POINTS = 36
 _INTEGERS = (7, 12, 4, 9, 11, 6, 15, 8, 13, 5, 10, 14)
 
 
@@ -144,6 +146,7 @@ class Sampling:
     names: frozenset[str]
     integers: bool
     every_sign: bool
+    rounding: bool
 
 
 def sampling(names: set[str], nodes: Iterable[Node]) -> Sampling:
@@ -151,7 +154,7 @@ def sampling(names: set[str], nodes: Iterable[Node]) -> Sampling:
     used = {part.name for node in nodes for part in walk(node) if isinstance(part, Op)}
     counting = all(name[0] in _COUNTING_NAMES for name in names)
     integers = not used.isdisjoint(_DISCRETE) or (counting and not used.isdisjoint(_ROUNDING))
-    return Sampling(frozenset(names), integers, "abs" in used)
+    return Sampling(frozenset(names), integers, "abs" in used, not used.isdisjoint(_ROUNDING))
 
 
 def sample_points(kind: Sampling) -> list[dict[str, Number]]:
@@ -162,9 +165,34 @@ def sample_points(kind: Sampling) -> list[dict[str, Number]]:
     letters that count (``n``, ``k``).
     """
     integers = [_integer_point(kind.names, index) for index in range(len(_INTEGERS) // 2)]
+    if kind.rounding:
+        integers += _edges(kind.names)
     if kind.integers:
         return integers
+    if kind.rounding:
+        integers += [
+            {name: value + Fraction(1, 3) for name, value in point.items() if isinstance(value, Fraction)}
+            for point in integers[:12]
+        ]
+        return [_real_point(kind.names, index, kind.every_sign) for index in range(len(_RANGES))] + integers
     return [_real_point(kind.names, index, kind.every_sign) for index in range(len(_RANGES))] + integers[:4]
+
+
+def _edges(names: frozenset[str]) -> list[dict[str, Number]]:
+    """Where rounding jumps: small integers, squares and cubes and their neighbours; with several names, quotients that
+    are whole and just not."""
+    ordered = sorted(names)
+    if len(ordered) == 1:
+        return [{ordered[0]: Fraction(value)} for value in _JUMPS]
+    points: list[dict[str, Number]] = []
+    for index in range(_EDGE_POINTS):
+        factor = index % 6 + 1
+        point: dict[str, Number] = {}
+        for place, name in enumerate(ordered):
+            base = (index // 6 + 2 * place) % 5 + 1
+            point[name] = Fraction(base * factor if place == index % len(ordered) else base)
+        points.append(point)
+    return points
 
 
 def _hash(name: str, index: int) -> int:

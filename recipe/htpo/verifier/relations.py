@@ -6,10 +6,9 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from recipe.htpo.verifier.evaluate import PLAIN
 from recipe.htpo.verifier.nodes import CONSTANTS, Name, Node, Num, Op, Rel, Seq, Words, variables
-from recipe.htpo.verifier.numbers import CONTEXT, Complex
-from recipe.htpo.verifier.scalars import Scalars
+from recipe.htpo.verifier.numbers import CONTEXT
+from recipe.htpo.verifier.scalars import Scalars, split_unit
 
 _APPROXIMATION = Decimal("0.01")
 _ASKED_FUNCTIONS = frozenset({"sin", "cos", "tan", "cot", "sec", "csc", "abs", "floor", "ceil", "max", "min", "gcd"})
@@ -48,49 +47,99 @@ def _names_a_quantity(node: Node, expression_label: bool) -> bool:
     return expression_label and len(variables(node)) >= 2
 
 
-def label_and_values(rel: Rel, scalars: Scalars) -> tuple[Node | None, list[Node]]:
-    """The label and the values of an equation; no values where it is a relation or contradicts itself."""
+NO_VALUES: tuple[None, list[Node]] = (None, [])
+
+
+def label_and_values(rel: Rel, scalars: Scalars, asked: bool) -> tuple[Node | None, list[Node]]:
+    """Split an equation into what it names and the values it gives: ``x = 1/2 = 0.5`` is ``x`` with two values.
+
+    No values where it is no such equation: an order, an equation in its names (``x^2 = 5``), or a contradiction.
+    ``asked`` is true for the ground truth. There ``x^2 + y^2 = 25`` is the answer itself, while a response that
+    states ``x + y = 5`` may name what was asked for and answer 5.
+    """
     if rel.ops == ("in",):
         return rel.sides[0], [rel.sides[1]]
     if not set(rel.ops) <= {"=", "~"}:
-        return None, []
-    sides = list(rel.sides)
-    label: Node | None = None
-    if is_label(sides[0]):
-        label = sides.pop(0)
-        while len(sides) > 1 and is_label(sides[0]):
-            sides.pop(0)
-    elif len(sides) == 2 and rel.ops == ("=",) and isinstance(sides[1], Name) and is_label(sides[1]):
-        label = sides.pop()
-    elif variables(sides[0]):
-        if not _names_a_quantity(sides[0], scalars.config.expression_label):
-            return None, []
-        if variables(sides[-1]):
-            return None, []
-        label = sides.pop(0)
-    if isinstance(label, Name) and any(label.name in variables(side) for side in sides):
-        return None, []
-    if len(sides) > 1 and not _consistent(sides, rel.ops[-(len(sides) - 1) :], scalars):
-        return None, []
-    return label, sides
+        return NO_VALUES
+    label, values = _split_label(rel, scalars.config.expression_label and not asked)
+    if isinstance(label, Name) and any(label.name in variables(value) for value in values):
+        return NO_VALUES
+    return label, _stated_values(values, rel.ops[len(rel.ops) - len(values) + 1 :], scalars)
 
 
-def _consistent(sides: list[Node], ops: tuple[str, ...], scalars: Scalars) -> bool:
-    """Whether neighbours are equal, or near where the sign between them says so."""
-    return all(
-        scalars.equal(left, right) if op == "=" else _near(left, right, scalars)
-        for left, right, op in zip(sides, sides[1:], ops, strict=False)
-    )
+def _split_label(rel: Rel, expression_label: bool) -> tuple[Node | None, list[Node]]:
+    """The label, if there is one, and the sides behind it; no sides where the left side is an expression in names."""
+    first, *rest = rel.sides
+    if is_label(first):
+        while len(rest) > 1 and is_label(rest[0]):
+            rest.pop(0)
+        return first, rest
+    if len(rest) == 1 and rel.ops == ("=",) and isinstance(rest[0], Name) and is_label(rest[0]):
+        return rest[0], [first]  # 5 = x
+    if not variables(first):
+        return None, [first, *rest]
+    if not _names_a_quantity(first, expression_label) or variables(rest[-1]):
+        return NO_VALUES
+    return first, rest
 
 
-def _near(left: Node, right: Node, scalars: Scalars) -> bool:
-    if variables(left) or variables(right):
-        return False
-    a, b = scalars.value(left, {}, -1, PLAIN)[0], scalars.value(right, {}, -1, PLAIN)[0]
-    if a is None or b is None or isinstance(a, Complex) or isinstance(b, Complex):
-        return False
+def _stated_values(values: list[Node], ops: tuple[str, ...], scalars: Scalars) -> list[Node]:
+    """The values of a chain, of which neighbours must agree; ``ops[k]`` stands behind ``values[k]``.
+
+    A number and its approximation are one answer only where the second is the first one rounded. One approximation
+    is enough: a chain of them walks from number to number.
+    """
+    if "~" not in ops:
+        equal = all(scalars.equal(left, right) for left, right in zip(values, values[1:], strict=False))
+        return values if equal else []
+    cut = ops.index("~") + 1
+    exact, rounded = values[:cut], values[cut:]
+    if "~" in ops[cut:]:
+        return []
+    for chain in (exact, rounded):
+        if not _stated_values(chain, ("=",) * (len(chain) - 1), scalars):
+            return []
+    left, right = split_unit(exact[-1])[0], split_unit(rounded[0])[0]
+    a, b = scalars.real_constant(left), scalars.real_constant(right)
+    if a is None or b is None:
+        return []
     x, y = scalars.ops.real(a), scalars.ops.real(b)
-    return CONTEXT.subtract(x, y).copy_abs() <= CONTEXT.multiply(x, _APPROXIMATION).copy_abs()
+    gap = CONTEXT.subtract(x, y).copy_abs()
+    if gap > CONTEXT.multiply(x, _APPROXIMATION).copy_abs():
+        return []
+    if isinstance(left, Num):
+        return rounded  # 12.34 is about 12.3: the last number is the answer
+    return values if gap <= _last_place(right) else exact
+
+
+def _last_place(node: Node) -> Decimal:
+    """The error that the last digit of a rounded number leaves: half for an integer, one for cut decimals."""
+    if isinstance(node, Op) and node.name == "neg":
+        node = node.args[0]
+    if isinstance(node, Num) and "." in node.text:
+        return Decimal(1).scaleb(-len(node.text.partition(".")[2]), CONTEXT)
+    return Decimal("0.5") if isinstance(node, Num) else _APPROXIMATION
+
+
+def by_label(seq: Seq) -> Seq:
+    """``y = 2, x = 1`` as the values in the order of their names, like the tuple ``(1, 2)``; other lists unchanged."""
+    if seq.opening or not all(isinstance(item, Rel) and item.ops == ("=",) for item in seq.items):
+        return seq
+    pairs = [item.sides for item in seq.items if isinstance(item, Rel)]
+    names = [pair[0].name for pair in pairs if isinstance(pair[0], Name) and is_label(pair[0])]
+    if len(set(names)) < len(pairs):
+        return seq
+    order = sorted(range(len(names)), key=names.__getitem__)
+    return Seq("", tuple(pairs[index][1] for index in order), "")
+
+
+def in_label_order(labels: tuple[Node, ...], value: Node) -> Node:
+    """The tuple ``value`` of ``(y, x) = (2, 1)`` in the order of its names; other values unchanged."""
+    names = [label.name for label in labels if isinstance(label, Name)]
+    if not isinstance(value, Seq) or not len(labels) == len(set(names)) == len(value.items):
+        return value
+    order = sorted(range(len(names)), key=names.__getitem__)
+    return Seq(value.opening, tuple(value.items[index] for index in order), value.closing, value.joint)
 
 
 def single_steps(rel: Rel) -> list[Rel]:

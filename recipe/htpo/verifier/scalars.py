@@ -17,6 +17,8 @@ from recipe.htpo.verifier.units import Unit
 
 _PLAIN_UNIT = Unit()
 _CALL_WORK = 4.0
+LINE_POINTS = 1_000_000
+"""Index of the first point of :meth:`Scalars.line`, beyond those of every sampling."""
 
 
 class Scalars:
@@ -141,6 +143,29 @@ class Scalars:
             self._points[kind] = (100 * len(self._points), sample_points(kind))
         base, points = self._points[kind]
         return enumerate(points, base)
+
+    def line(self, left: Node, right: Node) -> tuple[Fraction | Decimal, Fraction | Decimal] | None:
+        """Slope and root of ``left - right`` where it is a line in its only name, else None."""
+        names = variables(left) | variables(right)
+        if len(names) != 1:
+            return None
+        (name,) = names
+        difference = Op("add", (left, Op("neg", (right,))))
+        values: list[Fraction | Decimal] = []
+        for index, at in enumerate((0, 1, 2, -5), LINE_POINTS):
+            value = self.value(difference, {name: Fraction(at)}, index, PLAIN)[0]
+            if value is None or isinstance(value, Complex):
+                return None
+            values.append(value)
+        start = values[0]
+        slope = self.ops.add(values[1], self.ops.negate(start))
+        if isinstance(slope, Complex) or self.ops.is_zero(slope):
+            return None
+        for at, value in ((2, values[2]), (-5, values[3])):
+            if not self.ops.equal(self.ops.add(start, self.ops.multiply(Fraction(at), slope)), value):
+                return None
+        root = self.ops.divide(self.ops.negate(start), slope)
+        return None if isinstance(root, Complex) else (slope, root)
 
     def proportional(self, left: tuple[Node, Node], right: tuple[Node, Node]) -> int:
         """Sign of the constant ratio of ``left[0] - left[1]`` to ``right[0] - right[1]``, or 0 where it is none.
