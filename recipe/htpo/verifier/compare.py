@@ -65,6 +65,8 @@ class Comparison:
             return self._sequences(left, right)
         if isinstance(left, Ratio) or isinstance(right, Ratio):
             return self._ratios(left, right)
+        if _is_residue(left) or _is_residue(right):
+            return self._residues(left, right)
         if isinstance(left, Words) or isinstance(right, Words):
             a, b = _spelling(left), _spelling(right)
             return a is not None and b is not None and words_equal(a, b)
@@ -104,11 +106,15 @@ class Comparison:
             return False
         rest = list(right)
         for item in left:
-            partner = next((index for index, other in enumerate(rest) if self.equal(item, other)), None)
+            partner = next((index for index, other in enumerate(rest) if self._same_member(item, other)), None)
             if partner is None:
                 return False
             rest.pop(partner)
         return True
+
+    def _same_member(self, left: Node, right: Node) -> bool:
+        """Equality inside a list, where ``{5}`` is another member than 5."""
+        return _is_braced(left) == _is_braced(right) and self.equal(left, right)
 
     def _flat(self, items: tuple[Node, ...]) -> tuple[Node, ...]:
         """Members, with the values of a plus-minus as members of their own."""
@@ -167,6 +173,17 @@ class Comparison:
         if not self.config.ratio_as_fraction or len(ratio.parts) != 2 or ratio.suffix:
             return False
         return not isinstance(other, Words) and self.scalars.equal(Op("div", ratio.parts), other)
+
+    # Residues
+
+    def _residues(self, left: Node, right: Node) -> bool:
+        """``8 (mod 5)`` and ``3 (mod 5)``; a number beside a residue is its representative."""
+        if not (_is_residue(left) and _is_residue(right)):
+            return self.scalars.equal(*(children(node)[0] if _is_residue(node) else node for node in (left, right)))
+        (a, modulus), (b, other) = children(left), children(right)
+        if not self.scalars.equal(modulus, other):
+            return False
+        return self.scalars.equal(Op("mod", (a, modulus)), Op("mod", (b, modulus)))
 
     # Relations
 
@@ -308,7 +325,6 @@ class Comparison:
             return self._interval(sides[0], ops[0] == "<=", sides[2], ops[1] == "<=")
         return None
 
-
     def _half_line(self, left: Node, right: Node, op: str) -> RealSet | None:
         """The solutions of an inequality that is linear in one name, such as ``-x > -1`` or ``2x + 3 <= 7``."""
         line = self.scalars.line(left, right)
@@ -366,13 +382,19 @@ def _spelling(node: Node) -> str | None:
             return None
 
 
+def _is_braced(node: Node) -> bool:
+    return isinstance(node, Seq) and node.opening == "\\{"
+
+
+def _is_residue(node: Node) -> bool:
+    return isinstance(node, Op) and node.name == "residue"
+
+
 def _is_set_of_one(node: Node) -> bool:
     """``{5}``, which answers 5; the set of a set or of the empty set is another object."""
-    if not (isinstance(node, Seq) and node.opening == "\\{" and len(node.items) == 1):
+    if not (isinstance(node, Seq) and _is_braced(node) and len(node.items) == 1):
         return False
-    return not isinstance(node.items[0], Words | SetOp) and not (
-        isinstance(node.items[0], Seq) and node.items[0].opening == "\\{"
-    )
+    return not isinstance(node.items[0], Words | SetOp) and not _is_braced(node.items[0])
 
 
 def _is_ordered(seq: Seq) -> bool:

@@ -8,7 +8,7 @@ from recipe.htpo.verifier.config import VerifierConfig
 from recipe.htpo.verifier.nodes import Based, Name, Node, Num, Op, Quantity, Rel, Seq, walk
 from recipe.htpo.verifier.relations import is_label
 
-_WRAPPERS = frozenset({"percent", "degree"})
+_WRAPPERS = frozenset({"percent", "degree", "residue"})
 
 
 def is_evaluated(pred: Node, truth: Node, config: VerifierConfig) -> bool:

@@ -217,7 +217,21 @@ class ExpressionParser(TokenReader):
             prefix = self.number(text).value
             places = len(text.split(".")[1])
             return Num(prefix + Fraction(int(digits), (10 ** len(digits) - 1) * 10**places), text)
+        if "." in text and self.kind() == "ldots":
+            self.position += 1
+            return self.continued_decimal(text)
         return self.number(text)
+
+    def continued_decimal(self, text: str) -> Num:
+        """``0.1666\\ldots``: the last digits repeat where they are written three times, or twice if there are several."""
+        whole, _, places = text.partition(".")
+        for length in range(1, min(len(places) // 2, 30) + 1):
+            period = places[-length:]
+            times = 3 if length == 1 else 2
+            if places.endswith(period * times):
+                value = self.number(text).value
+                return Num(value + Fraction(int(period), (10**length - 1) * 10 ** len(places)), text)
+        raise Unreadable("decimal without a period")
 
     def number(self, text: str) -> Num:
         """The exact value of a literal, within ``max_bits``."""

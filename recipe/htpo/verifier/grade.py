@@ -16,7 +16,7 @@ from recipe.htpo.verifier.errors import OverLimit, Unreadable
 from recipe.htpo.verifier.evaluated import is_evaluated, is_evaluated_text, is_several
 from recipe.htpo.verifier.extract import clean_answer, extract_answer, is_balanced
 from recipe.htpo.verifier.literal import parse_literal
-from recipe.htpo.verifier.nodes import Node
+from recipe.htpo.verifier.nodes import Node, Seq, children
 from recipe.htpo.verifier.normalize import normalize, without_spaces
 from recipe.htpo.verifier.parser import parse
 from recipe.htpo.verifier.text import choice_letter, split_choice, words_equal
@@ -147,8 +147,17 @@ def _compare_trees(pred: str, truth: str, config: VerifierConfig) -> Reason:
         if comparison.equal(left, right):
             return "equal" if is_evaluated(left, right, config) else "format"
     if not is_several(expected) and is_several(expand_signs(found, config)):
+        if _states_one_value(found, expected, comparison):
+            return "equal" if any(is_evaluated(item, expected, config) for item in children(found)) else "format"
         reason = "refused_multiple"
     return reason
+
+
+def _states_one_value(found: Node, expected: Node, comparison: Comparison) -> bool:
+    """Whether a bare list is one value in several forms, ``70^\\circ, 70``; the same text twice is no answer."""
+    if not isinstance(found, Seq) or found.opening or len(set(found.items)) < len(found.items):
+        return False
+    return all(comparison.equal(item, expected) for item in found.items)
 
 
 @lru_cache(maxsize=1024)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from recipe.htpo.verifier.config import VerifierConfig
 from recipe.htpo.verifier.errors import OverLimit, Unreadable
 from recipe.htpo.verifier.separators import comma_run
-from recipe.htpo.verifier.units import is_unit_word
+from recipe.htpo.verifier.units import is_known_unit, is_unit_word
 
 
 class Token(NamedTuple):
@@ -39,7 +39,7 @@ _SYMBOLS = {
     "quad": "quad", "frac": "frac", "sqrt": "sqrt", "binom": "binom", "overline": "accent", "bar": "accent",
     "dot": "accent", "ddot": "accent", "hat": "accent", "vec": "accent", "tilde": "accent", "widehat": "accent",
     "overrightarrow": "accent", "degree": "degree", "mathbb": "mathbb", "equiv": "equiv", "implies": "=>", "to": "to",
-    "bmod": "bmod", "iff": "=>",
+    "bmod": "bmod", "iff": "=>", "over": "over", "choose": "choose", "ldots": "ldots",
 }  # fmt: skip
 _TEXT_COMMANDS = frozenset({
     "text", "textbf", "textit", "textrm", "textnormal", "textsf", "texttt", "mbox", "hbox", "mathrm", "rm",
@@ -64,6 +64,10 @@ _NEXT = re.compile(
     r"|(?P<symbol>[-+*/^_!%|()\[\]{},;:&<>'])"
 )
 _BRACED = re.compile(r"\s*+\{([^{}]*+)\}")
+_UPRIGHT = re.compile(r"\s*+\\(?:text|mathrm|rm)\s*+\{\s*+([a-zA-Z]{1,8})\s*+\}")
+_UNIT_COMMANDS = frozenset({"mu", "Omega"})
+_MATHEMATICS = re.compile(r"[\d=<>()+]")
+_FUNCTION_PREFIX = re.compile("sqrt|sin|cos|tan|cot|log|exp|ln|pi")
 # Some data sets drop the space behind a command: \\tanx, \\pir.
 _FUSED = re.compile(r"(pi|sin|cos|tan|cot|sec|csc|log|ln)([a-zA-Z]{1,2})")
 _JOINTS = {"and": "and", "or": "or", "和": "and", "与": "and", "或": "or", "或者": "or", "以及": "and", "&": "and"}
@@ -145,19 +149,40 @@ def _command(name: str, text: str, position: int, tokens: list[Token], config: V
         tokens.append(Token("func", _FUNCTION_SPELLINGS[name]))
     elif name in _SYMBOLS:
         tokens.append(Token(_SYMBOLS[name], name))
+    elif name in _UNIT_COMMANDS and tokens and tokens[-1].kind == "num":
+        position = _unit_command(name, text, position, tokens)
     elif name == "pi" or name == "infty" or name in _GREEK:
         tokens.append(Token("name", name))
     elif name in ("emptyset", "O"):
         tokens.append(Token("text", "empty set"))
     elif name in ("i", "imath"):
         tokens.append(Token("name", "i"))
-    elif name in ("pmod", "mod"):
+    elif name == "pmod":
+        tokens.append(Token("pmod", name))
+    elif name == "mod":
         tokens.append(Token("bmod", name))
     elif (fused := _FUSED.fullmatch(name)) is not None:
         _command(fused.group(1), text, position, tokens, config)
         tokens.extend(Token("name", letter) for letter in fused.group(2))
     elif name not in _IGNORED:
         tokens.append(Token("unknown", "\\" + name))
+    return position
+
+
+def _behind_number(tokens: list[Token]) -> bool:
+    return bool(tokens) and tokens[-1].kind in ("num", "}", ")")
+
+
+def _unit_command(name: str, text: str, position: int, tokens: list[Token]) -> int:
+    """``\\Omega`` or ``\\mu\\text{m}`` behind a number: a unit, where its letters are set upright."""
+    match = _UPRIGHT.match(text, position)
+    if name == "Omega":
+        tokens.append(Token("text", "ohm"))
+    elif match is not None and is_known_unit("u" + match.group(1)):
+        tokens.append(Token("text", "u" + match.group(1)))
+        return match.end()
+    else:
+        tokens.append(Token("name", name))
     return position
 
 
@@ -177,11 +202,13 @@ def _text(content: str, command: str, tokens: list[Token], config: VerifierConfi
         and command in ("mathrm", "operatorname", "mathop", "rm", "text")
     ):
         tokens.append(Token("func", _FUNCTION_SPELLINGS[plain]))
-    elif plain in ("percent", "percents", "degree", "degrees"):
+    elif plain in ("percent", "percents", "pct", "degree", "degrees"):
         tokens.append(Token("%" if plain.startswith("p") else "degree", plain))
+    elif _behind_number(tokens) and is_known_unit(content):
+        tokens.append(Token("text", content))
     elif content in ("e", "i", "d") and command in ("mathrm", "rm", "operatorname"):
         tokens.append(Token("name", content))
-    elif re.search(r"[\d=<>()+]", content):
+    elif _MATHEMATICS.search(content):
         tokens.extend(tokenize(content, config))
     elif command in ("mathcal", "mathscr", "mathfrak"):
         tokens.append(Token("name", f"{command}({content})"))
@@ -200,15 +227,11 @@ def _word(word: str, tokens: list[Token]) -> None:
         tokens.append(Token({"sqrt": "sqrt", "cbrt": "cbrt", "mod": "bmod"}[word], word))
     elif word in _FUNCTION_SPELLINGS:
         tokens.append(Token("func", _FUNCTION_SPELLINGS[word]))
-    elif lower in ("percent", "degrees", "degree"):
-        tokens.append(Token("%" if lower == "percent" else "degree", word))
+    elif lower in ("percent", "pct", "degrees", "degree"):
+        tokens.append(Token("%" if lower.startswith("p") else "degree", word))
     elif is_unit_word(lower) and tokens and tokens[-1].kind in ("num", "}", ")", "text", "^"):
         tokens.append(Token("text", word))
-    elif (
-        len(word) > 3
-        and (prefix := re.match("sqrt|sin|cos|tan|cot|log|exp|ln|pi", word))
-        and len(word) - prefix.end() == 1
-    ):
+    elif len(word) > 3 and (prefix := _FUNCTION_PREFIX.match(word)) and len(word) - prefix.end() == 1:
         _word(prefix.group(), tokens)
         tokens.append(Token("name", word[-1]))
     elif len(word) > 3:

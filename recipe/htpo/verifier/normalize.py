@@ -65,13 +65,23 @@ _HALF_ROW_BREAK = re.compile(r"(?<!\\)\\(?=[-\d])")
 _DEGREE = re.compile(r"\^\s*+(?:\{\s*+\\circ\s*+\}|\\circ(?![a-zA-Z]))|\\circ(?![a-zA-Z])")
 _PRIME = re.compile(r"\^\s*+(?:\{\s*+((?:'\s*+)++)\}|('))")
 _NUMBER_IN_TEXT = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|mbox|mathrm|rm)\s*+\{\s*+([-+]?[\d.,]++)\s*+\}")
-_ORDINAL = re.compile(r"(?<=\d)\s*+\^?+\s*+\{?+\s*+\\text[a-z]*+\s*+\{\s*+(?:st|nd|rd|th)\s*+\}\s*+\}?|(?<=\d)\^?(?:\{th\}|th\b)")
+_ORDINAL = re.compile(
+    r"(?<=\d)\s*+\^?+\s*+\{?+\s*+\\text[a-z]*+\s*+\{\s*+(?:st|nd|rd|th)\s*+\}\s*+\}?|(?<=\d)\^?(?:\{th\}|th\b)"
+)
 _SIGN_IN_BRACES = re.compile(r"\{([-+])\}")
 _LABEL_IN_TEXT = re.compile(
     r"\A\s*+\\text(?:bf)?+\s*+\{\s*+(?:the\s++)?+(?:final\s++)?+answer\s*+(?:is|[:=])?+\s*+\}\s*+[:=]?", re.IGNORECASE
 )
+_MOD_IN_BRACKETS = re.compile(
+    r"\(\s*+(?:\\text[a-z]*+\s*+\{\s*+mod\s*+\}|\\?[bp]?mod(?![a-zA-Z]))\s*+([^(){}]{1,40})\)"
+)
+_DOTS = re.compile(r"\.{3,}+")
+_FOR_ALL = re.compile(
+    r"(?:\\quad|[\s,;])*+(?:\\text[a-z]*+\s*+\{[\s,]*+for\s++(?:all|any|every|each)\b|\\forall(?![a-zA-Z]))"
+)
+_DOMAIN = re.compile(r"(?:[a-zA-Z]{1,12}+|\\in(?![a-zA-Z])|\\text[a-z]*+|\\mathbb|[\s{},])*+\.?")
 _IGNORED_SPACE = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
-_NEEDS_RULES = re.compile(r"[\\$~']|\{,")
+_NEEDS_RULES = re.compile(r"[\\$~']|\{,|mod|\.\.\.")
 
 
 def normalize(text: str) -> str:
@@ -82,6 +92,8 @@ def normalize(text: str) -> str:
         text = strip_period(text)
         return join_spaced_digits(_SIGN_IN_BRACES.sub(r"\1", " ".join(text.split())))
     text = _LABEL_IN_TEXT.sub("", text)
+    text = _DOTS.sub(r"\\ldots ", text)
+    text = _without_domain(text)
     text = join_marked_digits(text)
     if "matrix}" in text:
         text = _HALF_ROW_BREAK.sub(r"\\\\", text)
@@ -94,10 +106,19 @@ def normalize(text: str) -> str:
     text = _PRIME.sub(lambda match: (match.group(1) or match.group(2)).replace(" ", ""), text)
     text = _NUMBER_IN_TEXT.sub(r" \1 ", text)
     text = _ORDINAL.sub(" ", text)
+    text = _MOD_IN_BRACKETS.sub(r"\\pmod{\1}", text)
     text = _SIGN_IN_BRACES.sub(r"\1", text)
     text = _SPACE.sub(lambda match: match.group(1) or " ", text)
     text = strip_period(text)
     return join_spaced_digits(text)
+
+
+def _without_domain(text: str) -> str:
+    """``f(x) = 2x`` of "f(x) = 2x for all x": the domain of a name behind the answer says nothing new."""
+    if "for" not in text:
+        return text
+    match = next((match for match in _FOR_ALL.finditer(text) if match.start() > 0), None)
+    return text[: match.start()] if match is not None and _DOMAIN.fullmatch(text, match.end()) else text
 
 
 def strip_period(text: str) -> str:

@@ -21,7 +21,9 @@ from recipe.htpo.verifier.nodes import Matrix, Node, Num, Op, Quantity, Ratio, R
 from recipe.htpo.verifier.units import parse_unit
 
 _SEPARATORS = frozenset({",", ";", "and", "or", "quad"})
-_RELATIONS = frozenset({"=", "<", "<=", ">", ">=", "!=", "in", "~"})
+_RELATIONS = frozenset({"=", "equiv", "<", "<=", ">", ">=", "!=", "in", "~"})
+_ALIGNED = frozenset({"aligned", "align", "align*", "gathered"})
+_LISTS = _ALIGNED | {"cases"}
 _CLOSERS = {"(": (")", "]"), "[": ("]", ")"), "\\{": ("\\}",), "langle": ("rangle",), "{": ("}",)}
 
 
@@ -63,10 +65,17 @@ class AnswerParser(ExpressionParser):
 
     def answer(self) -> Node:
         """The whole answer; tokens that are left over are an error."""
-        node = self.items(())
+        node = self.infix(self.items(()))
         if self.position < len(self.tokens):
             raise Unreadable(f"{self.kind()} is left over")
         return node
+
+    def infix(self, over: Node) -> Node:
+        """TeX's ``over \\over under`` and ``over \\choose under``, which take the whole group."""
+        if self.kind() not in ("over", "choose"):
+            return over
+        name = "div" if self.next().kind == "over" else "binom"
+        return Op(name, (over, self.sum()))
 
     def items(self, closers: tuple[str, ...]) -> Node:
         """A list up to a closing bracket or the end; one element alone is that element."""
@@ -99,7 +108,8 @@ class AnswerParser(ExpressionParser):
             self.position += 1
         sides, ops = [self.side()], []
         while self.kind() in _RELATIONS:
-            ops.append(self.next().kind)
+            kind = self.next().kind
+            ops.append("=" if kind == "equiv" else kind)
             sides.append(self.side())
             self.limit_items(len(sides))
         return Rel(tuple(sides), tuple(ops)) if ops else sides[0]
@@ -112,7 +122,10 @@ class AnswerParser(ExpressionParser):
             parts.append(self.set_expression())
         if len(parts) > 1:
             return Ratio(tuple(parts), self.noon())
-        return self.with_unit(parts[0])
+        node = self.with_unit(parts[0])
+        if self.accept("pmod"):
+            return Op("residue", (node, self.primary()))
+        return node
 
     def noon(self) -> str:
         """``am`` or ``pm`` behind a time."""
@@ -175,6 +188,8 @@ class AnswerParser(ExpressionParser):
         outer_abs, self.abs_depth = self.abs_depth, 0
         outer_builder, self.in_builder = self.in_builder, opening == "\\{"
         inner = self.items(closers)
+        if opening == "{":
+            inner = self.infix(inner)
         self.in_builder = False
         if opening == "\\{" and self.kind() in ("|", ":"):
             self.position += 1
@@ -205,6 +220,8 @@ class AnswerParser(ExpressionParser):
     def environment(self) -> Node:
         """A matrix or a system of cases; ``begin`` is the next token."""
         name = self.next().text
+        if name in _ALIGNED:
+            self.join_lines()
         if name == "array":
             self.column_format()
         rows: list[tuple[Node, ...]] = []
@@ -220,17 +237,38 @@ class AnswerParser(ExpressionParser):
             self.limit_items(len(row) + sum(map(len, rows)))
             if self.kind() not in ("\\\\", "&", "end", ","):
                 raise Unreadable("matrix entry")
-            if name in ("cases", "aligned", "align", "align*", "gathered"):
+            if name in _LISTS:
                 self.accept(",")
         self.position += 1
         self.abs_depth = outer_abs
         if row:
             rows.append(tuple(row))
-        if name in ("cases", "aligned", "align", "align*", "gathered"):
-            return Seq("", tuple(entry for entries in rows for entry in entries), "")
+        if name in _LISTS:
+            entries = tuple(entry for line in rows for entry in line)
+            if len(entries) == 1:
+                return entries[0]
+            return Seq("", entries, "")
         if not rows or len({len(entries) for entries in rows}) > 1:
             raise Unreadable("rows of different length")
         return Matrix(tuple(rows), "v" if name == "vmatrix" else "")
+
+    def join_lines(self) -> None:
+        """Drop the alignment marks up to the end of the environment, and the line break before a relation."""
+        end = next(
+            (at for at in range(self.position, len(self.tokens)) if self.tokens[at].kind == "end"), self.position
+        )
+        body = [token for token in self.tokens[self.position : end] if token.kind != "&"]
+        following = [token.kind for token in body[1:]] + [""]
+        joined = (
+            [
+                token
+                for token, after in zip(body, following, strict=True)
+                if token.kind != "\\\\" or after not in _RELATIONS
+            ]
+            if body
+            else []
+        )
+        self.tokens[self.position : end] = joined
 
     def column_format(self) -> None:
         """Skip ``{cc|c}`` behind ``\\begin{array}``."""

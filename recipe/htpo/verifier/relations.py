@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from fractions import Fraction
 
 from recipe.htpo.verifier.nodes import CONSTANTS, Name, Node, Num, Op, Rel, Seq, Words, variables
 from recipe.htpo.verifier.numbers import CONTEXT
@@ -109,7 +110,10 @@ def _stated_values(values: list[Node], ops: tuple[str, ...], scalars: Scalars) -
         return []
     if isinstance(left, Num):
         return rounded  # 12.34 is about 12.3: the last number is the answer
-    return values if gap <= _last_place(right) else exact
+    if gap <= _last_place(right):
+        return values
+    # A badly rounded number leaves the exact one, but beside a rational number it is another answer.
+    return [] if isinstance(a, Fraction) else exact
 
 
 def _last_place(node: Node) -> Decimal:

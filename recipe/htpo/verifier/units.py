@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from recipe.htpo.verifier.errors import Unreadable
+from recipe.htpo.verifier.unit_table import UNITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,88 +21,70 @@ class Unit:
     words: str = ""
 
 
-# dimension -> "size: names" groups; sizes are exact multiples of the first unit of the dimension
-_BASE = {
-    "length": (
-        "1: m meter meters metre metres|1/100: cm centimeter centimeters centimetre centimetres|"
-        "1/1000: mm millimeter millimeters millimetre millimetres|1000: km kilometer kilometers kilometre kilometres|"
-        "1/10: dm decimeter decimeters|1/1000000: um micrometer micrometers|1/1000000000: nm nanometer nanometers|"
-        "127/5000: in inch inches|381/1250: ft foot feet|1143/1250: yd yard yards|201168/125: mi mile miles"
-    ),
-    "time": (
-        "1: s sec secs second seconds|60: min mins minute minutes|3600: h hr hrs hour hours|86400: day days|"
-        "604800: week weeks|1/1000: ms millisecond milliseconds"
-    ),
-    "month": "1: month months|12: year years yr yrs",
-    "mass": (
-        "1: kg kilogram kilograms|1/1000: g gram grams gm|1/1000000: mg milligram milligrams|"
-        "1000: ton tons tonne tonnes"
-    ),
-    "weight": "16: lb lbs pound pounds|1: oz ounce ounces",
-    "money": "1: dollar dollars usd|1/100: cent cents",
-    "rupee": "1: rupee rupees rs",
-    "euro": "1: euro euros",
-    "yuan": "1: yuan rmb",
-    "volume": "1: l liter liters litre litres|1/1000: ml milliliter milliliters",
-    "gallon": "1: gallon gallons|1/4: quart quarts|1/8: pint pints|1/16: cup cups",
-    "force": "1: n newton newtons",
-    "energy": "1: j joule joules|1000: kj",
-    "power": "1: w watt watts|1000: kw",
-    "angle": "1: degree degrees deg",
-    "radian": "1: rad rads radian radians",
-    "temperature": "1: celsius",
-    "kelvin": "1: k kelvin",
-}
-_UNITS: dict[str, tuple[Fraction, tuple[tuple[str, int], ...]]] = {}
-for _dimension, _groups in _BASE.items():
-    for _group in _groups.split("|"):
-        _size, _names = _group.split(":")
-        for _name in _names.split():
-            _UNITS[_name] = (Fraction(_size), ((_dimension, 1),))
-_UNITS["mph"] = (Fraction(201168, 125) / 3600, (("length", 1), ("time", -1)))
-_UNITS["kph"] = _UNITS["kmh"] = (Fraction(1000, 3600), (("length", 1), ("time", -1)))
-
 NUMBER_WORDS = {"dozen": 12, "hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _NO_DECORATION = frozenset(
-    "or and not nor maybe perhaps possibly approximately about around if when where for than to more less most least "
-    "times plus minus mod modulo over divided by either neither no none but except unless otherwise wrong error half "
-    "quarter third negative either between each is are".split()
+    # joints, doubt and denial
+    "or and not nor maybe perhaps possibly approximately about around if when where for than to except unless "
+    "otherwise no none neither either but wrong error incorrect incorrectly false untrue invalid impossible undefined unknown "
+    # comparisons
+    "more less fewer most least over under above below greater smaller larger between within almost nearly "
+    # arithmetic in words
+    "plus minus negative divided multiplied by mod modulo factorial root roots power squared cubed square cube double "
+    "doubled triple tripled twice thrice halved reciprocal inverse raised root logarithm is are equals "
+    # parts of one, and numbers in words
+    "half halves third thirds quarter quarters fourth fourths fifth fifths sixth sixths seventh sevenths eighth "
+    "eighths ninth ninths tenth tenths hundredth hundredths thousandth thousandths millionth millionths "
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety".split()
 )
 _PIECE = re.compile(
-    r"(per|/)|(?:(square|cubic|sq|cu)\.? )?([a-z]+)\.?(?: ?(squared|cubed)|\^?\{?([-+]?\d)\}?)?|[ ~.\-*]"
+    r"(per(?![a-zA-Z])|/)|(?:(square|cubic|sq|cu)\.? )?([a-zA-Z]+)\.?(?: ?(squared|cubed)|\^?\{?([-+]?\d)\}?)?|[ ~.\-*]"
 )
+_WORD = re.compile(r"[^\W\d_]+")
+_NUMBER_WORD = re.compile("|".join(NUMBER_WORDS))
+_DIGIT = re.compile(r"\d")
+_CDOT = re.compile(r"\\(?:cdot|times)(?![a-zA-Z])")
+
+
+def is_known_unit(text: str) -> bool:
+    """Whether ``text`` is a unit such as ``m/s^2``, in the case that its symbols have."""
+    return bool(text) and len(text) < 40 and (unit := _known_unit(text.strip())) is not None and bool(unit.dimensions)
 
 
 def is_unit_word(word: str) -> bool:
     """Whether a bare word of two or more letters behind a number is a unit or a number word."""
-    return len(word) > 1 and (word in _UNITS or word in NUMBER_WORDS or word in ("square", "cubic", "units", "unit"))
+    return len(word) > 1 and (word in UNITS or word in NUMBER_WORDS or word in ("square", "cubic", "units", "unit"))
 
 
 def parse_unit(text: str) -> tuple[Unit, int]:
     """Read ``text`` as a unit and a factor from number words ("million"); raise ``Unreadable`` for words that change
     the meaning ("or", "not", "more")."""
-    text = text.lower().replace("\\", "").strip(" .,;:!~")
-    words = re.findall(r"[^\W\d_]+", text)
-    if not _NO_DECORATION.isdisjoint(words):
-        raise Unreadable("words behind the number")
+    text = _CDOT.sub(" ", text).replace("\\", "").strip(" .,;:!~")
+    known = _known_unit(text)
+    if known is not None:
+        return known, 1
+    text = text.lower()
+    words = _WORD.findall(text)
     factor = 1
     for word in words:
         factor *= NUMBER_WORDS.get(word, 1)
     if factor > 1:
         if factor > 10**12:
             raise Unreadable("number words")
-        text = re.sub("|".join(NUMBER_WORDS), "", text).strip()
-    known = _known_unit(text)
-    if known is not None:
-        return known, factor
-    if re.search(r"\d", text):
+        text = _NUMBER_WORD.sub("", text).strip()
+        known = _known_unit(text)
+        if known is not None:
+            return known, factor
+    if not _NO_DECORATION.isdisjoint(words):
+        raise Unreadable("words behind the number")
+    if _DIGIT.search(text):
         raise Unreadable("digits in the words behind the number")
     return Unit(words=" ".join(words)), factor
 
 
 def _known_unit(text: str) -> Unit | None:
     size, powers, position, sign = Fraction(1), dict[str, int](), 0, 1
-    if text in ("unit", "units", "square units", "cubic units", "sq units", "unit^2", "units^2", "units^3"):
+    if text.lower() in ("unit", "units", "square units", "cubic units", "sq units", "unit^2", "units^2", "units^3"):
         return Unit()
     while position < len(text):
         match = _PIECE.match(text, position)
@@ -113,7 +96,8 @@ def _known_unit(text: str) -> Unit | None:
             sign = -1
         if not word:
             continue
-        if word not in _UNITS:
+        unit = UNITS.get(word) or UNITS.get(word.lower())
+        if unit is None:
             return None
         if abs(power := int(exponent or 1)) > 4:
             return None
@@ -121,7 +105,7 @@ def _known_unit(text: str) -> Unit | None:
             power *= 2
         elif shape in ("cubic", "cu") or power_word == "cubed":
             power *= 3
-        unit_size, dimensions = _UNITS[word]
+        unit_size, dimensions = unit
         size *= unit_size ** (sign * power)
         for dimension, count in dimensions:
             powers[dimension] = powers.get(dimension, 0) + sign * power * count
