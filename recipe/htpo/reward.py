@@ -45,7 +45,8 @@ def compute_score(
             mathematics, graded alike.
         solution_str: The decoded response.
         ground_truth: The answer, or the list of answers that must all be given.
-        extra_info: verl's row information, handed to scorers.
+        extra_info: verl's row information. Its ``problem`` (or ``question``, ``raw_problem``) is the text that
+            ``refuse_copied`` reads: verl hands the reward no prompt. Scorers get all of it.
         **kwargs: Options of ``RewardConfig`` and ``VerifierConfig``; others raise ``ValueError``.
 
     Returns:
@@ -64,7 +65,7 @@ def compute_score(
     elif reward.grader == "math_dapo":
         verdict = math_dapo_verdict(solution_str, ground_truth)
     else:
-        verdict = verify(solution_str, ground_truth, verifier)
+        verdict = verify(solution_str, ground_truth, verifier, problem_text(extra_info))
     opinion = None
     refused = not verdict.correct and verdict.reason in ("not_equal", "format")
     asked = reward.second_opinion != "off" and scorer is None and refused
@@ -83,7 +84,7 @@ def compute_score(
         if scorer is not None:
             other = verdict
         elif reward.grader == "math_dapo":
-            other = verify(solution_str, ground_truth, verifier)
+            other = verify(solution_str, ground_truth, verifier, problem_text(extra_info))
         else:
             other = math_dapo_verdict(solution_str, ground_truth)
         result["math_dapo_agrees"] = float(other.correct == verdict.correct)
@@ -105,6 +106,16 @@ async def compute_score_async(
     if kwargs.get("second_opinion", "off") != "off":
         return await asyncio.to_thread(compute_score, data_source, solution_str, ground_truth, extra_info, **kwargs)
     return compute_score(data_source, solution_str, ground_truth, extra_info, **kwargs)
+
+
+PROBLEM_KEYS = ("problem", "question", "raw_problem")
+"""Where data sets keep the problem without its template, in ``extra_info``."""
+
+
+def problem_text(extra_info: Mapping[str, Any] | None) -> str:
+    """The text of the problem, or the empty string where the row does not carry it."""
+    found = ((extra_info or {}).get(key) for key in PROBLEM_KEYS)
+    return next((text for text in found if isinstance(text, str)), "")
 
 
 def own_verdict(

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
+from recipe.htpo.reward import problem_text
 from recipe.htpo.verifier import REASONS, Verdict, VerifierConfig, ground_truth_problem, verify
 
 
@@ -124,7 +125,13 @@ def grade_rows(
             group = str(column(row, options.category, number, "--category"))
         else:
             group = str(row.get(options.data_source, "-"))
-        yield row, verify(response, truth, config), expected, group
+        problem = problem_of(row) if options.problem is None else str(column(row, options.problem, number, "--problem"))
+        yield row, verify(response, truth, config, problem), expected, group
+
+
+def problem_of(row: dict[str, Any]) -> str:
+    """The problem of a row, from the columns that the reward looks at too; empty where there is none."""
+    return problem_text(row) or problem_text(row["extra_info"] if isinstance(row.get("extra_info"), dict) else None)
 
 
 def print_table(groups: dict[str, Counts], total: Counts, title: str) -> None:
@@ -156,6 +163,12 @@ def build_parser() -> argparse.ArgumentParser:
         default="ground_truth",
         metavar="COLUMN",
         help="the answer; reward_model.ground_truth looks into a struct (default: ground_truth)",
+    )
+    parser.add_argument(
+        "--problem",
+        metavar="COLUMN",
+        help="the text of the problem, for refuse_copied (default: problem, question or raw_problem of the row or its "
+        "extra_info, where there is one)",
     )
     parser.add_argument("--data-source", default="data_source", metavar="COLUMN", help="groups of the table")
     parser.add_argument("--expected", metavar="COLUMN", help="label: is the response correct (1, 0, true, false)")

@@ -4,24 +4,21 @@
 
 from __future__ import annotations
 
-from itertools import product
-
 from recipe.htpo.verifier.config import VerifierConfig
 from recipe.htpo.verifier.errors import OverLimit
 from recipe.htpo.verifier.nodes import (
     Matrix,
     Name,
     Node,
-    Num,
     Op,
-    Quantity,
     Ratio,
     Rel,
     Seq,
     SetOp,
     Words,
     children,
-    walk,
+    is_ordered,
+    is_time,
 )
 from recipe.htpo.verifier.relations import FLIPPED, by_label, in_label_order, is_label, label_and_values, single_steps
 from recipe.htpo.verifier.scalars import Scalars, infinity_sign
@@ -37,6 +34,7 @@ from recipe.htpo.verifier.sets import (
     sets_equal,
     union,
 )
+from recipe.htpo.verifier.signs import expand_signs
 from recipe.htpo.verifier.text import words_equal
 
 _ORDERS = frozenset({"<", "<=", ">", ">="})
@@ -79,17 +77,17 @@ class Comparison:
             return _is_set_of_one(right) and self.equal(left, children(right)[0])
         if not isinstance(right, Seq):
             return _is_set_of_one(left) and self.equal(left.items[0], right)
-        if _is_ordered(left) != _is_ordered(right):
+        if is_ordered(left) != is_ordered(right):
             left, right = by_label(left), by_label(right)
-        if not _is_ordered(left) and not _is_ordered(right):
+        if not is_ordered(left) and not is_ordered(right):
             return self._same_members(left.items, right.items)
         if len(left.items) != len(right.items) or not self._same_brackets(left, right):
             return False
         return all(self.equal(a, b) for a, b in zip(left.items, right.items, strict=True))
 
     def _same_brackets(self, left: Seq, right: Seq) -> bool:
-        a, b = sorted((left, right), key=lambda seq: _is_ordered(seq))
-        if not _is_ordered(a):
+        a, b = sorted((left, right), key=lambda seq: is_ordered(seq))
+        if not is_ordered(a):
             return (
                 a.opening == "" and a.joint != "or" and self.config.bare_list_as_tuple and b.closing in (")", "rangle")
             )
@@ -161,7 +159,7 @@ class Comparison:
         if isinstance(left, Ratio) and isinstance(right, Ratio):
             if len(left.parts) != len(right.parts):
                 return False
-            if _is_time(left) and _is_time(right):
+            if is_time(left) and is_time(right):
                 same = all(self.scalars.equal(a, b) for a, b in zip(left.parts, right.parts, strict=True))
                 return same and ("" in (left.suffix, right.suffix) or left.suffix == right.suffix)
             return all(
@@ -338,39 +336,6 @@ class Comparison:
         return [Interval(root, op == ">=", INFINITY, False)]
 
 
-def expand_signs(node: Node, config: VerifierConfig) -> Node:
-    """Replace a scalar with plus-minus by its two values, and a tuple of such scalars by all its choices."""
-    if isinstance(node, Quantity | Op):
-        if not any(isinstance(part, Op) and part.name in ("pm", "mp") for part in walk(node)):
-            return node
-        return Seq("", (_with_sign(node, True), _with_sign(node, False)), "", "or")
-    if isinstance(node, Seq) and _is_ordered(node):
-        choices = [
-            expanded.items if isinstance(expanded, Seq) and expanded.opening == "" else (item,)
-            for item in node.items
-            for expanded in (expand_signs(item, config),)
-        ]
-        count = 1
-        for choice in choices:
-            count *= len(choice)
-        if count > config.max_items:
-            raise OverLimit("plus-minus")
-        if count > 1:
-            return Seq("", tuple(Seq(node.opening, items, node.closing) for items in product(*choices)), "", "or")
-    return node
-
-
-def _with_sign(node: Node, upper: bool) -> Node:
-    if isinstance(node, Quantity):
-        return Quantity(_with_sign(node.value, upper), node.unit)
-    if not isinstance(node, Op):
-        return node
-    args = tuple(_with_sign(arg, upper) for arg in node.args)
-    if node.name in ("pm", "mp"):
-        return args[0] if (node.name == "pm") == upper else Op("neg", args)
-    return Op(node.name, args)
-
-
 def _spelling(node: Node) -> str | None:
     """The text of words, also where a short word was read as a product of letters."""
     match node:
@@ -395,10 +360,6 @@ def _is_set_of_one(node: Node) -> bool:
     if not (isinstance(node, Seq) and _is_braced(node) and len(node.items) == 1):
         return False
     return not isinstance(node.items[0], Words | SetOp) and not _is_braced(node.items[0])
-
-
-def _is_ordered(seq: Seq) -> bool:
-    return seq.opening in ("(", "[", "langle")
 
 
 def _is_set(node: Node) -> bool:
@@ -432,17 +393,3 @@ def _operands(node: SetOp) -> tuple[Node, ...]:
 
 def _is_scalar(node: Node) -> bool:
     return not isinstance(node, Seq | Rel | Matrix | SetOp | Words | Ratio)
-
-
-def _is_time(node: Ratio) -> bool:
-    """``2:30``: a second part of two digits below 60, or a stated half of the day."""
-    if node.suffix:
-        return True
-    return len(node.parts) in (2, 3) and all(
-        isinstance(part, Num)
-        and part.text.isdecimal()
-        and len(part.text) <= 2
-        and (index == 0 or len(part.text) == 2)
-        and part.value < 60
-        for index, part in enumerate(node.parts)
-    )

@@ -48,6 +48,9 @@ class VerifierConfig:
     """``x+y=5`` answers 5: a left side with two or more names labels the value. ``x^2=5`` never answers 5."""
     ignore_unknown_units: bool = True
     """Words behind a number that are no known unit ("5 apples") are dropped. Off: they must agree."""
+    refuse_copied: bool = True
+    """An expression that stands in the problem is no answer ("factor ``x^2-9``"), unless the problem gives the ground
+    truth too. Needs the text of the problem: without one, nothing is refused."""
     decimal_rel_tol: float = 0.0
     """Relative distance at which a decimal equals the other number. 0: a rounded decimal is a wrong answer."""
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 
+from recipe.htpo.verifier.decimals import repeated, written_period
 from recipe.htpo.verifier.errors import OverLimit, Unreadable
 from recipe.htpo.verifier.lexer import Token
 from recipe.htpo.verifier.nodes import (
@@ -212,26 +213,11 @@ class ExpressionParser(TokenReader):
         if "." in text and self.kind() == "accent" and self.text() in ("overline", "bar", "dot"):
             self.position += 1
             digits = self.subscript() if self.kind() == "{" else self.expect("num").text
-            if not digits.isdecimal() or len(digits) > 60:
-                raise Unreadable("repeating decimal")
-            prefix = self.number(text).value
-            places = len(text.split(".")[1])
-            return Num(prefix + Fraction(int(digits), (10 ** len(digits) - 1) * 10**places), text)
+            return Num(self.number(text).value + repeated(text, digits), text)
         if "." in text and self.kind() == "ldots":
             self.position += 1
-            return self.continued_decimal(text)
+            return Num(self.number(text).value + repeated(text, written_period(text)), text)
         return self.number(text)
-
-    def continued_decimal(self, text: str) -> Num:
-        """``0.1666\\ldots``: the last digits repeat where they are written three times, or twice if there are several."""
-        whole, _, places = text.partition(".")
-        for length in range(1, min(len(places) // 2, 30) + 1):
-            period = places[-length:]
-            times = 3 if length == 1 else 2
-            if places.endswith(period * times):
-                value = self.number(text).value
-                return Num(value + Fraction(int(period), (10**length - 1) * 10 ** len(places)), text)
-        raise Unreadable("decimal without a period")
 
     def number(self, text: str) -> Num:
         """The exact value of a literal, within ``max_bits``."""

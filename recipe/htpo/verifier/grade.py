@@ -10,8 +10,9 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import cast
 
-from recipe.htpo.verifier.compare import Comparison, expand_signs
+from recipe.htpo.verifier.compare import Comparison
 from recipe.htpo.verifier.config import DEFAULT_CONFIG, VerifierConfig
+from recipe.htpo.verifier.copied import is_copied
 from recipe.htpo.verifier.errors import OverLimit, Unreadable
 from recipe.htpo.verifier.evaluated import is_evaluated, is_evaluated_text, is_several
 from recipe.htpo.verifier.extract import clean_answer, extract_answer, is_balanced
@@ -19,6 +20,7 @@ from recipe.htpo.verifier.literal import parse_literal
 from recipe.htpo.verifier.nodes import Node, Seq, children
 from recipe.htpo.verifier.normalize import normalize, without_spaces
 from recipe.htpo.verifier.parser import parse
+from recipe.htpo.verifier.signs import expand_signs
 from recipe.htpo.verifier.text import choice_letter, split_choice, words_equal
 from recipe.htpo.verifier.verdict import Reason, Verdict
 
@@ -27,20 +29,22 @@ logger = logging.getLogger(__name__)
 GroundTruth = str | Sequence[str] | None
 
 
-def verify(response: str, ground_truth: GroundTruth, config: VerifierConfig = DEFAULT_CONFIG) -> Verdict:
+def verify(
+    response: str, ground_truth: GroundTruth, config: VerifierConfig = DEFAULT_CONFIG, problem: str = ""
+) -> Verdict:
     """Grade ``response`` against ``ground_truth`` (one answer, or a list of the answers that must all be given).
 
     Never raises, keeps no state and is bounded by ``config``: safe in any thread. An exception inside is a defect: it
-    is logged and becomes the reason ``internal_error``.
+    is logged and becomes the reason ``internal_error``. ``problem``, where it is known, serves ``refuse_copied``.
     """
     try:
-        return grade(response, ground_truth, config)
+        return grade(response, ground_truth, config, problem)
     except Exception:
         logger.exception("the verifier raised; ground truth %.200r", ground_truth)
         return Verdict(False, "internal_error", "")
 
 
-def grade(response: str, ground_truth: GroundTruth, config: VerifierConfig) -> Verdict:
+def grade(response: str, ground_truth: GroundTruth, config: VerifierConfig, problem: str = "") -> Verdict:
     """:func:`verify` without its last-resort boundary."""
     if ground_truth is None or _unusable(ground_truth, config) is not None:
         return Verdict(False, "ground_truth", "")
@@ -51,6 +55,9 @@ def grade(response: str, ground_truth: GroundTruth, config: VerifierConfig) -> V
     reason = compare_answers(pred, truth, config)
     if found.other and not (reason == "equal" and _restates(normalize(found.other), pred, truth, config)):
         reason = "refused_multiple"
+    if reason == "equal" and problem and config.refuse_copied:
+        if is_copied(pred, _parse_or_none(split_choice(pred)[1], config), truth, problem):
+            reason = "copied"
     return Verdict(reason == "equal", reason, _spell(pred, config))
 
 

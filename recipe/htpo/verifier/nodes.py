@@ -156,3 +156,22 @@ def is_proper_fraction(node: Node) -> bool:
 def is_minus_one(node: Node | None) -> bool:
     """Whether ``node`` is ``-1``, the mark of an inverse function."""
     return isinstance(node, Op) and node.name == "neg" and isinstance(node.args[0], Num) and node.args[0].value == 1
+
+
+def is_ordered(seq: Seq) -> bool:
+    """Whether ``seq`` is a tuple or a vector, where the order counts."""
+    return seq.opening in ("(", "[", "langle")
+
+
+def is_time(node: Ratio) -> bool:
+    """``2:30``: a second part of two digits below 60, or a stated half of the day."""
+    if node.suffix:
+        return True
+    return len(node.parts) in (2, 3) and all(
+        isinstance(part, Num)
+        and part.text.isdecimal()
+        and len(part.text) <= 2
+        and (index == 0 or len(part.text) == 2)
+        and part.value < 60
+        for index, part in enumerate(node.parts)
+    )

@@ -25,7 +25,8 @@ NUMBER_WORDS = {"dozen": 12, "hundred": 100, "thousand": 1_000, "million": 10**6
 _NO_DECORATION = frozenset(
     # joints, doubt and denial
     "or and not nor maybe perhaps possibly approximately about around if when where for than to except unless "
-    "otherwise no none neither either but wrong error incorrect incorrectly false untrue invalid impossible undefined unknown "
+    "otherwise no none neither either but wrong error incorrect incorrectly false untrue invalid impossible "
+    "undefined unknown "
     # comparisons
     "more less fewer most least over under above below greater smaller larger between within almost nearly "
     # arithmetic in words

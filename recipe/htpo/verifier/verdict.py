@@ -13,6 +13,7 @@ Reason = Literal[
     "extraction",
     "format",
     "refused_multiple",
+    "copied",
     "over_limit",
     "ground_truth",
     "internal_error",
@@ -24,6 +25,7 @@ Reason = Literal[
 - ``extraction``: the response states no answer (no marker, an empty one, or a box that never closes).
 - ``format``: the answer cannot be read, or is not of the asked form (an unevaluated product for an integer).
 - ``refused_multiple``: several answers where the ground truth is one.
+- ``copied``: an expression equal to the ground truth that only stands in the problem.
 - ``over_limit``: the answer is longer, deeper or larger than the limits of the config allow.
 - ``ground_truth``: the ground truth is missing or empty.
 - ``internal_error``: a defect of the verifier raised; the log holds the trace. Never a verdict about the response.
