@@ -10,6 +10,7 @@ from functools import lru_cache
 from recipe.htpo.verifier.extract import math_groups
 from recipe.htpo.verifier.nodes import Based, Name, Node, Num, Op, Quantity, Rel, Seq, walk
 from recipe.htpo.verifier.normalize import normalize, without_spaces
+from recipe.htpo.verifier.text import GROUP_OF_ONE
 
 _MOST_CHARS = 20_000
 _WORD_EDGE = re.compile(r"\w")
@@ -20,8 +21,8 @@ _FORM = frozenset({"neg", "percent", "degree", "mixed"})
 def is_copied(pred: str, found: Node | None, truth: str, problem: str) -> bool:
     """Whether ``pred``, which equals ``truth``, is an expression that stands in ``problem``.
 
-    Numbers (but for repeating decimals), names and words are answers wherever they come from. So is an expression where
-    answer itself, as one choice of several.
+    Numbers (but for repeating decimals), names and words are answers wherever they come from. So is
+    an expression where the problem gives the answer itself, as one choice of several.
 
     Args:
         pred: The normalised answer.
@@ -32,7 +33,7 @@ def is_copied(pred: str, found: Node | None, truth: str, problem: str) -> bool:
     if found is None or not (_is_expression(found) or "\\overline" in pred):
         return False
     text = _plain(problem[-_MOST_CHARS:])
-    copy, asked = _bare(without_spaces(pred)), _bare(without_spaces(truth))
+    copy, asked = _bare(_formula(pred)), _bare(_formula(truth))
     return copy != asked and _stands_in(copy, text) and not _stands_in(asked, text)
 
 
@@ -45,10 +46,15 @@ def _plain(problem: str) -> str:
     parts: list[str] = []
     position = 0
     for start, content, end in math_groups(problem):
-        parts += [_AROUND_OPERATORS.sub(r"\1", normalize(problem[position:start])), without_spaces(normalize(content))]
+        parts += [_AROUND_OPERATORS.sub(r"\1", normalize(problem[position:start])), _formula(normalize(content))]
         position = end
     parts.append(_AROUND_OPERATORS.sub(r"\1", normalize(problem[position:])))
     return "\n".join(parts)
+
+
+def _formula(text: str) -> str:
+    """One spelling: no spaces, no braces around a single character."""
+    return GROUP_OF_ONE.sub(r"\1", without_spaces(text))
 
 
 def _bare(text: str) -> str:

@@ -214,13 +214,14 @@ def math_groups(text: str) -> list[tuple[int, str, int]]:
     missing: set[str] = set()
     position = 0
     while (match := _MATH_OPENER.search(text, position)) is not None:
-        opener, position = match.group(), match.end()
-        closer = _OPEN_MATH[opener]
-        end = -1 if closer in missing else text.find(closer, position + 1)
-        if end < 0:
-            # No later opener finds this closer either.
-            missing.add(closer)
-            continue
-        found.append((match.start(), text[position:end], end + len(closer)))
-        position = end + len(closer)
+        position = match.end()
+        # A "$$" that nothing closes may still be a "$" with a dollar sign behind it.
+        for opener in ("$$", "$") if match.group() == "$$" else (match.group(),):
+            inside, closer = match.start() + len(opener), _OPEN_MATH[opener]
+            end = -1 if closer in missing else text.find(closer, inside + 1)
+            if end >= 0:
+                position = end + len(closer)
+                found.append((match.start(), text[inside:end], position))
+                break
+            missing.add(closer)  # no later opener finds it either
     return found

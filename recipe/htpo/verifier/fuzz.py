@@ -4,9 +4,9 @@
 
     python -m recipe.htpo.verifier.fuzz --count 10000 --seed 0
 
-A ground truth and an answer are drawn from a random grammar, from mutations of such a text, from noise and from
-expressions that grow without bound. Exits with 1 when a call raised, a readable ground truth did not equal itself, or
-equality was not symmetric.
+A ground truth and an answer are drawn from a random grammar, from mutations of such a text, from noise, from long runs
+of one character and from expressions that grow without bound. Exits with 1 when a call raised, a readable ground
+truth did not equal itself, or equality was not symmetric.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import sys
 import time
 
 from recipe.htpo.verifier.config import DEFAULT_CONFIG, VerifierConfig
-from recipe.htpo.verifier.grade import compare_answers, ground_truth_problem, verify
+from recipe.htpo.verifier.grade import compare_answers, grade, ground_truth_problem, verify
 from recipe.htpo.verifier.normalize import normalize
 
 _ATOMS = (
@@ -77,12 +77,16 @@ def mutate(rng: random.Random, text: str) -> str:
 
 def random_input(rng: random.Random) -> tuple[str, str, str]:
     """A kind, a ground truth and an answer."""
-    kind = rng.choice(("grammar", "mutated", "noise", "bomb", "bomb pair"))
+    kind = rng.choice(("grammar", "mutated", "noise", "run", "bomb", "bomb pair"))
     truth = random_latex(rng)
     if kind == "grammar":
         return kind, truth, random_latex(rng)
     if kind == "mutated":
         return kind, truth, mutate(rng, truth)
+    if kind == "run":
+        run = rng.choice(_NOISE) * rng.randrange(1, 1_800)
+        cut = rng.randrange(len(truth) + 1)
+        return kind, truth, truth[:cut] + run + truth[cut:] + rng.choice(("", "x", "$x", "}", " or"))
     if kind == "noise":
         return kind, truth, "".join(rng.choice(_NOISE) for _ in range(rng.randrange(1, 300)))
     bomb = rng.choice(_BOMBS).format(rng.choice(("2", "3", "9", "x", "5.5")))
@@ -96,14 +100,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="seed of the random inputs")
     options = parser.parse_args(argv)
     rng = random.Random(options.seed)
-    free = VerifierConfig(require_evaluated="never")
+    free = VerifierConfig(require_evaluated="never", expression_label=False)
     problems: list[dict[str, str]] = []
     slowest: dict[str, tuple[float, str]] = {}
     for _ in range(options.count):
         kind, truth, answer = random_input(rng)
         start = time.thread_time()
         try:
-            verify(f"So \\boxed{{{answer}}}", truth)
+            grade(f"So \\boxed{{{answer}}}", truth, DEFAULT_CONFIG)
+            if kind == "run":
+                for marker in ("answer", "答案", "\\text{answer", "\\boxed{5} or", "\\boxed{5"):
+                    grade(marker + answer[:1] * 10 * len(answer), truth, DEFAULT_CONFIG)
+                    grade(marker + answer, truth, DEFAULT_CONFIG)
             seconds = time.thread_time() - start
             if ground_truth_problem(truth) is None and not verify(f"\\boxed{{{truth}}}", truth).correct:
                 problems.append({"problem": "not equal to itself", "ground_truth": truth})

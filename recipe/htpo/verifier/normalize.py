@@ -76,9 +76,7 @@ _MOD_IN_BRACKETS = re.compile(
     r"\(\s*+(?:\\text[a-z]*+\s*+\{\s*+mod\s*+\}|\\?[bp]?mod(?![a-zA-Z]))\s*+([^(){}]{1,40})\)"
 )
 _DOTS = re.compile(r"\.{3,}+")
-_FOR_ALL = re.compile(
-    r"(?:\\quad|[\s,;])*+(?:\\text[a-z]*+\s*+\{[\s,]*+for\s++(?:all|any|every|each)\b|\\forall(?![a-zA-Z]))"
-)
+_FOR_ALL = re.compile(r"(?:\\text[a-z]*+\s*+\{[\s,]*+for\s++(?:all|any|every|each)\b|\\forall(?![a-zA-Z]))")
 _DOMAIN = re.compile(r"(?:[a-zA-Z]{1,12}+|\\in(?![a-zA-Z])|\\text[a-z]*+|\\mathbb|[\s{},])*+\.?")
 _IGNORED_SPACE = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
 _NEEDS_RULES = re.compile(r"[\\$~']|\{,|mod|\.\.\.")
@@ -118,7 +116,9 @@ def _without_domain(text: str) -> str:
     if "for" not in text:
         return text
     match = next((match for match in _FOR_ALL.finditer(text) if match.start() > 0), None)
-    return text[: match.start()] if match is not None and _DOMAIN.fullmatch(text, match.end()) else text
+    if match is None or _DOMAIN.fullmatch(text, match.end()) is None:
+        return text
+    return text[: match.start()].rstrip(" \t\n,;").removesuffix("\\quad")
 
 
 def strip_period(text: str) -> str:

@@ -1,6 +1,6 @@
 # Copyright 2026 The verl-htpo authors
 # SPDX-License-Identifier: Apache-2.0
-"""Thousands separators, the one place that reads them.
+r"""Thousands separators, the one place that reads them.
 
 ``1{,}234``, ``1\,234``, ``1\!234`` and ``1 234`` are one number wherever they stand. ``1,234`` is one number or two
 members of a list: a caller says which, and a run such as ``27,63,99,135`` with a group that is no group of three is

@@ -10,7 +10,7 @@ from recipe.htpo.verifier.normalize import strip_period, without_spaces
 
 _TEXT_COMMAND = re.compile(r"\\(?:text[a-z]*|mbox|hbox|mathrm|operatorname|rm)(?![a-zA-Z])")
 _TEXT_GROUP = re.compile(r"\\(?:text[a-z]*+|mbox|hbox|mathrm|operatorname|rm)\s*+\{([^{}]*+)\}")
-_GROUP_OF_ONE = re.compile(r"\{\s*+(\w)\s*+\}")
+GROUP_OF_ONE = re.compile(r"\{\s*+(\w)\s*+\}")
 _CHOICE = re.compile(r"(?:\\text[a-z]*+\s*+)?+\{?+\s*+(?:\\text[a-z]*+\s*+\{)?+\s*+\(?+\s*+([A-J])\s*+\)?+[\s.}]*+")
 _CHOICE_PREFIX = re.compile(
     r"\s*+(?:(?:\\(?:text[a-z]*+|mathrm|rm)\s*+)?+\{\s*+(?:\(([A-J])\)|([A-J])[.):])[\s.:]*+\}|\(([A-J])\)|([A-J])[.:)](?=\s))"
@@ -25,7 +25,7 @@ def words_equal(left: str, right: str) -> bool:
 
 def plain_text(text: str) -> str:
     """``text`` as it is compared."""
-    text = _GROUP_OF_ONE.sub(r"\1", _TEXT_COMMAND.sub("", _TEXT_GROUP.sub(r"\1", text))).casefold()
+    text = GROUP_OF_ONE.sub(r"\1", _TEXT_COMMAND.sub("", _TEXT_GROUP.sub(r"\1", text))).casefold()
     return strip_period(without_spaces("".join(char for char in text if char not in "$\\~\"“”'`")).strip(",;:"))
 
 

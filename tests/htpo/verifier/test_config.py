@@ -44,7 +44,8 @@ def test_policy(option, value, response, truth, by_default, otherwise):
 
 
 def test_every_option_has_a_policy_test():
-    assert {policy[0] for policy in POLICIES} == set(VerifierConfig.names())
+    """``refuse_copied`` needs a problem: test_copied.py."""
+    assert {policy[0] for policy in POLICIES} | {"refuse_copied"} == set(VerifierConfig.names())
 
 
 def test_every_option_is_documented():

@@ -21,7 +21,7 @@ from recipe.htpo.verifier.normalize import normalize
 from recipe.htpo.verifier.parser import parse
 
 CONFIG = VerifierConfig()
-FREE = VerifierConfig(require_evaluated="never")
+FREE = VerifierConfig(require_evaluated="never", expression_label=False)
 EXAMPLES = settings().max_examples
 quick = settings(max_examples=3 * EXAMPLES)
 long = settings(max_examples=50 * EXAMPLES)
