@@ -33,13 +33,15 @@ CONFIG = VerifierConfig()
         ("nothing", "", "extraction"),
         (r"\boxed{1", "", "extraction"),
         (r"\boxed{1} or \boxed{2", "", "extraction"),
-        (r"\boxed{1} or 2", "", "refused_multiple"),
+        (r"\boxed{1} or 2", "1", None),
+        (r"2 or \boxed{1}", "", "refused_multiple"),
         (r"\boxed{" + "1" * 3000 + "}", "", "over_limit"),
     ],
 )
 def test_extraction(response, answer, problem):
     found = extract_answer(response, CONFIG)
     assert (found.text, found.problem) == (answer, problem)
+    assert found.other == ("2" if response.endswith("or 2") else "")
 
 
 def test_extraction_reads_a_bounded_tail():
