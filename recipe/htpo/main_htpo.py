@@ -9,12 +9,13 @@ task runner. `htpo.dry_run=True` shows what would run and stops. A cluster that 
 
 import os
 import sys
+from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig, open_dict
 
 # What processes on other nodes need of this one's environment; verl forwards neither.
-FORWARDED = ("VERL_FILE_LOGGER_PATH", "VERL_PLATFORM")
+FORWARDED = ("HTPO_HEARTBEAT", "VERL_FILE_LOGGER_PATH", "VERL_PLATFORM")
 
 
 @hydra.main(config_path="config", config_name="htpo_trainer", version_base=None)
@@ -69,9 +70,15 @@ def train(config: DictConfig) -> None:
 
     from recipe.htpo import preflight
     from recipe.htpo.preflight.nodes import JOIN_TIMEOUT_S, node_problems
-    from recipe.htpo.run import checkpoints, ray_cluster, record
+    from recipe.htpo.run import checkpoints, heartbeat, lock, ray_cluster, record
     from recipe.htpo.run.checked_runner import CheckedRunner
 
+    try:
+        held = lock.hold(config.htpo.output_dir)
+    except lock.AlreadyRunning as error:
+        print(f"htpo.output_dir: {error}; wait for it, end it, or choose another directory", file=sys.stderr)
+        sys.exit(preflight.EXIT_CODE)
+    os.environ[heartbeat.VARIABLE] = str(Path(config.htpo.output_dir, "heartbeat").resolve())
     auto_set_device(config)
     validate_config(config=config, use_reference_policy=need_reference_policy(config), use_critic=need_critic(config))
     metrics_file = record.next_metrics_file(config.htpo.output_dir)
@@ -91,7 +98,10 @@ def train(config: DictConfig) -> None:
             sys.exit(preflight.EXIT_CODE)
         record.write_config(config.htpo.output_dir, config)
 
-    run_ppo(config, task_runner_class=CheckedRunner(TaskRunnerV1, before_start))
+    try:
+        run_ppo(config, task_runner_class=CheckedRunner(TaskRunnerV1, before_start))
+    finally:
+        held.release()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ empty), and one whose files were lost with a machine fails in the middle of its 
 """
 
 import json
-import os
 import pickle
 import re
 import shutil
@@ -21,6 +20,7 @@ from omegaconf import DictConfig
 
 from recipe.htpo.preflight.problem import Problem
 from recipe.htpo.run.metrics_log import recover_saved_step
+from recipe.htpo.run.record import write_atomic
 
 TRACKER = "latest_checkpointed_iteration.txt"
 _STEP_DIRECTORY = re.compile(r"global_step_(\d+)")
@@ -76,15 +76,22 @@ def settle(config: DictConfig) -> list[Problem]:
     ]
 
 
-def prune(directory: str | Path, keep: int, newest: int) -> None:
-    """Remove all but the `keep` newest checkpoints up to step `newest`, which has just been written whole.
+def prune(config: DictConfig, keep: int, newest: int) -> None:
+    """Remove all but the `keep` newest whole checkpoints up to step `newest`, which has just been written.
+
+    One that is not whole counts for nothing: it goes with the older ones, and stays while it is newer than they are.
 
     verl's workers remove only what they have written since their start, so every resume would leave its checkpoints
     behind, and of the others the state of the data.
     """
-    steps = sorted(step for step in _steps(Path(directory)) if step <= newest)
-    for step in steps[:-keep]:
-        shutil.rmtree(Path(directory) / f"global_step_{step}", ignore_errors=True)
+    directory = Path(config.trainer.default_local_dir)
+    whole = 0
+    for step in sorted((step for step in _steps(directory) if step <= newest), reverse=True):
+        checkpoint = directory / f"global_step_{step}"
+        if whole >= keep:
+            shutil.rmtree(checkpoint, ignore_errors=True)
+        elif next(what_is_lacking(checkpoint, config), None) is None:
+            whole += 1
 
 
 def what_is_lacking(checkpoint: Path, config: DictConfig) -> Iterator[str]:
@@ -189,9 +196,7 @@ def _read(tracker: Path) -> int | None:
 
 
 def _write(tracker: Path, step: int) -> None:
-    temporary = tracker.with_suffix(".tmp")
-    temporary.write_text(str(step), encoding="utf-8")
-    os.replace(temporary, tracker)
+    write_atomic(tracker, str(step).encode())
 
 
 def _name(tracker: Path, step: int | None) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from recipe.htpo.run.record import METRICS_DIR
+from recipe.htpo.run.record import METRICS_DIR, write_atomic
 
 Steps = dict[int, dict[str, Any]]
 
@@ -20,17 +20,24 @@ SAVED_STEP_FILE = "metrics.json"
 def read_steps(output_dir: str | Path) -> Steps:
     """`step -> {metric: value}` in order; a step that was trained again after a resume has its last values.
 
-    A line that a killed process did not finish is left out.
+    A line that is damaged, as one that a killed process did not finish, is left out.
     """
     steps: Steps = {}
     for path in sorted((Path(output_dir) / METRICS_DIR).glob("*.jsonl")):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            steps.setdefault(int(entry["step"]), {}).update(entry["data"])
+            entry = _entry(line)
+            if entry is not None:
+                steps.setdefault(entry[0], {}).update(entry[1])
     return dict(sorted(steps.items()))
+
+
+def _entry(line: str | bytes) -> tuple[int, dict[str, Any]] | None:
+    """Step and metrics of a line; None where it is damaged."""
+    try:
+        entry = json.loads(line)
+        return int(entry["step"]), dict(entry["data"])
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def write_saved_step(checkpoint: Path, step: int, metrics: Mapping[str, Any]) -> None:
@@ -38,7 +45,7 @@ def write_saved_step(checkpoint: Path, step: int, metrics: Mapping[str, Any]) ->
     checkpoint.mkdir(parents=True, exist_ok=True)
     numbers = {name: value for name, value in metrics.items() if isinstance(value, Real)}
     line = orjson.dumps({"step": step, "data": numbers}, option=orjson.OPT_SERIALIZE_NUMPY)
-    (checkpoint / SAVED_STEP_FILE).write_bytes(line)
+    write_atomic(checkpoint / SAVED_STEP_FILE, line)
 
 
 def recover_saved_step(output_dir: str | Path, checkpoint: Path) -> None:
@@ -51,9 +58,13 @@ def recover_saved_step(output_dir: str | Path, checkpoint: Path) -> None:
     files = sorted((Path(output_dir) / METRICS_DIR).glob("*.jsonl"))
     if not saved.is_file() or not files:
         return
-    entry = json.loads(saved.read_bytes())
-    recorded = read_steps(output_dir).get(int(entry["step"]), {})
-    if recorded | entry["data"] == recorded:
+    entry = _entry(saved.read_bytes())
+    if entry is None:
+        print(f"passing over {saved}, which is damaged: the step's metrics are not recorded", flush=True)
+        return
+    step, data = entry
+    recorded = read_steps(output_dir).get(step, {})
+    if recorded | data == recorded:
         return
     with files[-1].open("rb+") as stream:
         # On a line of its own, after what a killed process did not finish.

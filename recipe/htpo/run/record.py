@@ -47,7 +47,14 @@ def changed_fields(output_dir: str | Path, config: DictConfig) -> list[str]:
     path = Path(output_dir) / CONFIG_FILE
     if not path.exists():
         return []
-    recorded = _flat(yaml.safe_load(path.read_text(encoding="utf-8")))
+    try:
+        recorded = _flat(yaml.safe_load(path.read_text(encoding="utf-8", errors="replace")) or {})
+    except yaml.YAMLError as error:
+        print(f"passing over {path}, which is damaged ({str(error).splitlines()[0]}); it is written anew", flush=True)
+        return []
+    if not recorded or "" in recorded:
+        print(f"passing over {path}, which is damaged (no configuration in it); it is written anew", flush=True)
+        return []
     asked = _flat(OmegaConf.to_container(config, resolve=True))
     return [
         f"{name}: {recorded.get(name, '(absent)')} -> {asked.get(name, '(absent)')}"
@@ -56,20 +63,25 @@ def changed_fields(output_dir: str | Path, config: DictConfig) -> list[str]:
     ]
 
 
+def write_atomic(path: Path, content: bytes) -> None:
+    """The whole file or none: a reader, or a start after a kill, never sees half of it."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+
+
 def write_config(output_dir: str | Path, config: DictConfig) -> None:
     """Record the resolved configuration of the run (atomic)."""
     path = Path(output_dir) / CONFIG_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(OmegaConf.to_yaml(config, resolve=True), encoding="utf-8")
-    os.replace(temporary, path)
+    write_atomic(path, OmegaConf.to_yaml(config, resolve=True).encode())
 
 
 def next_metrics_file(output_dir: str | Path) -> Path:
     """A file of its own for this start: verl's file logger truncates the file it opens (verl/utils/tracking.py:541)."""
     directory = Path(output_dir) / METRICS_DIR
     directory.mkdir(parents=True, exist_ok=True)
-    number = max((int(path.stem) + 1 for path in directory.glob("*.jsonl")), default=0)
+    number = max((int(path.stem) + 1 for path in directory.glob("*.jsonl") if path.stem.isdecimal()), default=0)
     return directory / f"{number:04d}.jsonl"
 
 

@@ -11,17 +11,25 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 EXIT_CODE = 70
 
 
 class Watchdog:
-    """A thread in the trainer's process that ends it when `beat` has not been called for `timeout_s` seconds."""
+    """A thread in the trainer's process that ends it when nothing has happened for `timeout_s` seconds: no `beat`, and
+    the same value of `progress`, which is asked about once a second while a phase lasts.
 
-    def __init__(self, timeout_s: float) -> None:
+    Clocks are monotonic: a change of the system's time changes nothing.
+    """
+
+    def __init__(self, timeout_s: float, progress: Callable[[], object] = lambda: None) -> None:
         if timeout_s <= 0:
             raise ValueError(f"htpo.watchdog_timeout_s must be positive, got {timeout_s}")
         self.timeout_s = timeout_s
+        self._progress = progress
+        self._seen: object = None
+        self._stopped = threading.Event()
         self._phase = "start-up"
         self._last_beat = time.monotonic()
         self._thread: threading.Thread | None = None
@@ -29,6 +37,7 @@ class Watchdog:
     def start(self, phase: str) -> None:
         """Begin to watch; `phase` names what is waited for."""
         self.beat(phase)
+        self._stopped.clear()
         if self._thread is None:
             self._thread = threading.Thread(target=self._watch, name="htpo-watchdog", daemon=True)
             self._thread.start()
@@ -37,9 +46,18 @@ class Watchdog:
         """Report progress: the phase that begins now."""
         self._phase, self._last_beat = phase, time.monotonic()
 
+    def stop(self) -> None:
+        """No more watching; the thread ends."""
+        self._stopped.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
     def _watch(self) -> None:
-        while True:
-            time.sleep(min(1.0, self.timeout_s / 4))
+        while not self._stopped.wait(min(1.0, self.timeout_s / 4)):
+            seen = self._progress()
+            if seen != self._seen:
+                self._seen, self._last_beat = seen, time.monotonic()
             if time.monotonic() - self._last_beat > self.timeout_s:
                 print(
                     f"HTPO watchdog: no progress for {self.timeout_s:.0f} s in {self._phase}; ending the run. An error "

@@ -22,6 +22,7 @@ from verl.workers.utils.losses import ppo_loss
 from verl.workers.utils.padding import no_padding_2_padding
 
 from recipe.htpo.objective import ObjectiveConfig, TokenGroups, group_sums, partition, token_loss
+from recipe.htpo.run import heartbeat
 
 # Jagged int8 field that the trainer writes for the loss: the code of every response token (`TokenGroups`). Where the
 # current policy's entropy splits the tokens, the group of the low-entropy cell stands for difficulty and correctness.
@@ -80,6 +81,7 @@ def htpo_loss(
     if config.entropy_coeff == 0:
         # ppo_loss would multiply it by zero, which keeps its graph alive and turns one NaN into a NaN loss.
         model_output = {name: value for name, value in model_output.items() if name != "entropy"}
+    heartbeat.beat()
     token = _current.set(current)
     try:
         loss, metrics = ppo_loss(config, model_output, data, dp_group)

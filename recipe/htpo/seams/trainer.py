@@ -4,7 +4,6 @@
 
 from copy import deepcopy
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ import transfer_queue as tq
 from omegaconf import open_dict
 from tensordict import TensorDict
 from transfer_queue import KVBatchMeta
-from verl.trainer.ppo.v1.trainer_base import PPOTrainer, register_trainer
+from verl.trainer.ppo.v1.trainer_base import register_trainer
 from verl.trainer.ppo.v1.trainer_colocate_async import PPOTrainerColocateAsync
 from verl.trainer.ppo.v1.trainer_separate_async import PPOTrainerSeparateAsync
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
@@ -20,12 +19,10 @@ from verl.utils.config import omega_conf_to_dataclass
 
 from recipe.htpo.config import objective_config
 from recipe.htpo.objective import destruction_warning, metrics_from_sums
-from recipe.htpo.run.checkpoints import prune
-from recipe.htpo.run.metrics_log import write_saved_step
-from recipe.htpo.run.watchdog import Watchdog
 from recipe.htpo.seams.groups import split_tokens
 from recipe.htpo.seams.loss import GROUPS_FIELD, SUMS_PREFIX, htpo_loss
 from recipe.htpo.seams.responses import DroppedGroups, ResponseFacts
+from recipe.htpo.seams.run_life import RunLifeMixin
 
 # verl compares `trainer_mode` with these strings (verl/trainer/ppo/v1/trainer_base.py:153,731,902,...), so each
 # trainer is registered under a name of its own and runs under verl's.
@@ -36,7 +33,7 @@ VERL_MODE = {
 }
 
 
-class HTPOTrainerMixin(PPOTrainer):
+class HTPOTrainerMixin(RunLifeMixin):
     """What HTPO adds to a training step; mixed in before one of verl's trainers."""
 
     def __init__(self, config: Any) -> None:
@@ -47,77 +44,13 @@ class HTPOTrainerMixin(PPOTrainer):
                 # The same advantage, under the name for which verl compares the final outputs of sessions only.
                 config.algorithm.adv_estimator = "grpo"
         self.objective = objective_config(config)
-        self.watchdog = Watchdog(timeout_s=config.htpo.watchdog_timeout_s)
-        self.watchdog.start("the start of the workers and the rollout servers")
-        self._refilled_prompts = 0
-        self._step_metrics: dict[str, Any] = {}
         super().__init__(config)
-        if config.htpo.replay_poll_interval_s is not None:
-            self.replay_buffer.poll_interval = config.htpo.replay_poll_interval_s
 
     def on_init_end(self) -> None:
         actor_config = deepcopy(omega_conf_to_dataclass(self.config.actor_rollout_ref.actor))
         self.actor_rollout_wg.set_loss_fn(partial(htpo_loss, actor_config, self.objective))
         print(f"HTPO objective: {self.objective.to_mapping()}", flush=True)
-        self.watchdog.beat("the first weight synchronisation")
         super().on_init_end()
-        self.watchdog.beat("the validation before training")
-
-    def on_step_begin(self) -> None:
-        super().on_step_begin()
-        self._refilled_prompts = 0
-        self.watchdog.beat(f"generation of step {self.global_steps}")
-
-    def on_sample_end(self) -> None:
-        super().on_sample_end()
-        self.watchdog.beat(f"log-probabilities and update of step {self.global_steps}")
-
-    def on_step_end(self) -> None:
-        self.watchdog.beat(f"weight synchronisation after step {self.global_steps}")
-        super().on_step_end()
-        self.watchdog.beat(f"the end of step {self.global_steps}")
-
-    def on_validate_begin(self) -> None:
-        super().on_validate_begin()
-        self.watchdog.beat(f"validation at step {self.global_steps}")
-
-    def on_validate_end(self) -> None:
-        super().on_validate_end()
-        self.watchdog.beat(f"the step after validation {self.global_steps}")
-
-    def step(self, metrics: dict, timing_raw: dict) -> KVBatchMeta:
-        batch = super().step(metrics, timing_raw)
-        self._step_metrics = dict(metrics)
-        return batch
-
-    def _save_checkpoint(self) -> None:
-        settings = self.config.trainer
-        checkpoint = Path(settings.default_local_dir) / f"global_step_{self.global_steps}"
-        write_saved_step(checkpoint, self.global_steps, self._step_metrics)
-        super()._save_checkpoint()
-        keep = settings.max_actor_ckpt_to_keep
-        if self.use_critic and keep:
-            keep = max(keep, settings.max_critic_ckpt_to_keep) if settings.max_critic_ckpt_to_keep else None
-        # An asynchronous save is not whole yet.
-        if keep and not self.config.actor_rollout_ref.actor.checkpoint.async_save:
-            prune(settings.default_local_dir, keep, self.global_steps)
-
-    def _add_prompts_to_generate(self, num_prompts: int) -> int:
-        """Dynamic sampling's refill; honours `max_num_gen_batches`, which verl's V1 buffer ignores."""
-        filter_groups = self.config.algorithm.filter_groups
-        batch_size = self.config.data.train_batch_size
-        limit = filter_groups.max_num_gen_batches
-        generated = batch_size + self._refilled_prompts
-        if filter_groups.enable and limit > 0 and generated + num_prompts > limit * batch_size:
-            raise RuntimeError(
-                f"dynamic sampling stopped at step {self.global_steps}: {generated} prompts were generated and fewer "
-                f"than data.train_batch_size={batch_size} of their groups have different "
-                f"`{filter_groups.metric}` values; the task is too easy or too hard for this model, or the verifier "
-                f"is wrong. Raise algorithm.filter_groups.max_num_gen_batches (now {limit}), change the data, or set "
-                "algorithm.filter_groups.enable=False"
-            )
-        self._refilled_prompts += num_prompts
-        return super()._add_prompts_to_generate(num_prompts)
 
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         # Read before verl's rollout correction rejects tokens by writing another mask: difficulty and groups belong to

@@ -199,10 +199,34 @@ def test_only_the_newest_are_kept(tmp_path):
     for step in (2, 4, 10, 12, 14):
         save(tmp_path, step)
     directory = tmp_path / "checkpoints"
-    prune(directory, keep=2, newest=12)
+    config = configuration(tmp_path)
+    prune(config, keep=2, newest=12)
     assert {path.name for path in directory.iterdir()} == {
         *(f"global_step_{step}" for step in (10, 12, 14)),
         TRACKER,
     }
-    prune(directory, keep=5, newest=12)
+    prune(config, keep=5, newest=12)
     assert (directory / "global_step_10").is_dir()
+
+
+def test_the_newest_whole_ones_are_kept(tmp_path):
+    """Two that are cut short do not push out the ones from which the run can go on."""
+    for step in (2, 4, 6, 8, 10):
+        save(tmp_path, step)
+    directory = tmp_path / "checkpoints"
+    for step in (6, 8):
+        cut(directory / f"global_step_{step}" / "data.pt")
+    prune(configuration(tmp_path), keep=2, newest=10)
+    left = {path.name for path in directory.iterdir() if path.is_dir()}
+    assert {"global_step_10", "global_step_4"} <= left and "global_step_2" not in left
+    assert settle(configuration(tmp_path)) == [] and chosen(tmp_path) == "10"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"step": null, "data": {}}', '{"step": 5}'])
+def test_damaged_metrics_beside_a_whole_checkpoint_are_named_and_passed_over(tmp_path, capsys, content):
+    checkpoint = save(tmp_path, 5)
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics" / "0000.jsonl").touch()
+    (checkpoint / "metrics.json").write_text(content)
+    assert settle(configuration(tmp_path)) == [] and chosen(tmp_path) == "5"
+    assert f"passing over {checkpoint / 'metrics.json'}, which is damaged" in capsys.readouterr().out

@@ -2,11 +2,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Metrics of a run over all its starts, from files that verl's own logger wrote."""
 
+import os
+
 import numpy as np
 import pytest
 from verl.utils.tracking import FileLogger
 
-from recipe.htpo.run.metrics_log import read_steps, recover_saved_step, validation_accuracy, write_saved_step
+from recipe.htpo.run.metrics_log import (
+    SAVED_STEP_FILE,
+    read_steps,
+    recover_saved_step,
+    validation_accuracy,
+    write_saved_step,
+)
 from recipe.htpo.run.record import next_metrics_file
 
 
@@ -110,3 +118,22 @@ def test_checkpoints_without_metrics(tmp_path, log):
     path = log({1: {"x": 1.0}})
     recover_saved_step(tmp_path, tmp_path / "global_step_1")
     assert read_steps(tmp_path) == {1: {"x": 1.0}} and path.exists()
+
+
+def test_damaged_lines_are_left_out(tmp_path, log):
+    path = log({1: {"x": 1.0}})
+    with path.open("a") as stream:
+        stream.write('null\n[1]\n{"step": "two", "data": {}}\n{"data": {}}\n{"step": 3, "data": {"x": 3.0}}\n')
+    assert read_steps(tmp_path) == {1: {"x": 1.0}, 3: {"x": 3.0}}
+
+
+def test_saved_metrics_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    write_saved_step(tmp_path, 1, {"x": 1.0})
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_saved_step(tmp_path, 2, {"x": 2.0})
+    assert b'"step":1' in (tmp_path / SAVED_STEP_FILE).read_bytes()

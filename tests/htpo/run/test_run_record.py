@@ -83,3 +83,16 @@ def test_every_start_gets_a_metrics_file_of_its_own(tmp_path):
     # verl truncates the file it is given: after a deletion no existing file may be named.
     (tmp_path / record.METRICS_DIR / "0000.jsonl").unlink()
     assert record.next_metrics_file(tmp_path).name == "0003.jsonl"
+
+
+@pytest.mark.parametrize("content", ["", "a: [", "\x00\x00", "just text"])
+def test_a_damaged_record_is_named_and_passed_over(config, tmp_path, capsys, content):
+    (tmp_path / record.CONFIG_FILE).write_text(content)
+    assert record.changed_fields(tmp_path, config) == []
+    assert f"passing over {tmp_path / record.CONFIG_FILE}, which is damaged" in capsys.readouterr().out
+
+
+def test_other_files_among_the_metrics(tmp_path):
+    (tmp_path / record.METRICS_DIR).mkdir()
+    (tmp_path / record.METRICS_DIR / "notes.jsonl").touch()
+    assert record.next_metrics_file(tmp_path).name == "0000.jsonl"

@@ -4,9 +4,12 @@
 
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
+from recipe.htpo.run import heartbeat
 from recipe.htpo.run.watchdog import EXIT_CODE, Watchdog
 
 HEADER = "import time\nfrom recipe.htpo.run.watchdog import Watchdog\nwatchdog = Watchdog(timeout_s=0.4)\n"
@@ -37,6 +40,56 @@ def test_beats_keep_it_alive_and_its_end_is_its_own():
 def test_before_its_start_it_does_not_watch():
     result = run("watchdog.beat('model loading')\ntime.sleep(1)\n")
     assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_progress_inside_a_phase_keeps_it_alive():
+    """A generation of many time-outs' length, in which responses come."""
+    watchdog = Watchdog(timeout_s=0.4, progress=lambda: time.monotonic())
+    watchdog.start("generation of step 1")
+    time.sleep(1.5)
+    watchdog.stop()
+
+
+def test_without_progress_the_phase_ends_it():
+    result = run(
+        "watchdog = Watchdog(0.4, progress=lambda: 7)\nwatchdog.start('generation of step 1')\ntime.sleep(60)\n"
+    )
+    assert result.returncode == EXIT_CODE and "in generation of step 1" in result.stderr
+
+
+def test_it_leaves_no_thread_behind():
+    before = threading.active_count()
+    watchdog = Watchdog(timeout_s=100)
+    assert threading.active_count() == before
+    watchdog.start("start-up")
+    assert threading.active_count() == before + 1
+    watchdog.stop()
+    assert threading.active_count() == before
+
+
+def test_a_jump_of_the_clock_is_no_lack_of_progress(monkeypatch):
+    watchdog = Watchdog(timeout_s=100)
+    monkeypatch.setattr(time, "time", lambda: 4e9)
+    watchdog.start("start-up")
+    time.sleep(0.1)
+    watchdog.stop()
+
+
+def test_heartbeat(tmp_path, monkeypatch):
+    path = tmp_path / "heartbeat"
+    assert heartbeat.last(None) == heartbeat.last(str(path)) == 0.0
+    monkeypatch.setattr(heartbeat, "_last_beat", -10.0)
+    heartbeat.beat()
+    assert not path.exists()
+    monkeypatch.setenv(heartbeat.VARIABLE, str(path))
+    heartbeat.beat()
+    first = heartbeat.last(str(path))
+    assert first > 0
+    heartbeat.beat()
+    assert heartbeat.last(str(path)) == first
+    monkeypatch.setenv(heartbeat.VARIABLE, str(tmp_path / "nowhere" / "heartbeat"))
+    monkeypatch.setattr(heartbeat, "_last_beat", -10.0)
+    heartbeat.beat()
 
 
 @pytest.mark.parametrize("timeout_s", [0, -1.0])

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The trainer classes, as far as they go without a cluster."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -64,6 +66,17 @@ def test_without_the_pin_verl_would_take_the_other_buffer():
 
 def test_poll_interval_is_verls_where_not_set():
     assert trainer("htpo_sync", "htpo.replay_poll_interval_s=null").replay_buffer.poll_interval == 2.0
+
+
+def test_making_a_trainer_arms_no_watchdog():
+    before = threading.active_count()
+    made = trainer("htpo_sync")
+    assert threading.active_count() == before
+    # What it looks at while it waits: verl's replay buffer.
+    empty = made._progress()
+    made.replay_buffer.partitions["val"]["uid_0_0"] = {}
+    made.replay_buffer.finished_keys["val"].add("uid")
+    assert made._progress() != empty
 
 
 def refilling(monkeypatch, **filter_groups):

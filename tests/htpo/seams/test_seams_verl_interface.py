@@ -37,6 +37,8 @@ from recipe.htpo.seams.trainer import HTPOTrainerMixin
 PARAMETERS = {
     # Overridden by the trainer.
     (PPOTrainer, "__init__"): "self config",
+    (PPOTrainer, "init"): "self",
+    (PPOTrainer, "fit"): "self agent_loop_manager",
     (PPOTrainer, "on_init_end"): "self",
     (PPOTrainer, "on_step_begin"): "self",
     (PPOTrainer, "on_sample_end"): "self",

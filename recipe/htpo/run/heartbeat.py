@@ -1,0 +1,41 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""A file whose time of change says that a training worker is at work.
+
+An update is one remote call for the trainer, however many micro-batches it has. The workers touch the file after each;
+the trainer's watchdog looks at its time. Where workers and trainer share no file system, the watchdog sees the phases
+and the rollouts only.
+"""
+
+import os
+import time
+from pathlib import Path
+
+VARIABLE = "HTPO_HEARTBEAT"
+"""Environment variable that names the file to workers and trainer."""
+
+_EVERY_S = 1.0
+_last_beat = 0.0
+
+
+def beat() -> None:
+    """Touch the file, at most once a second; nothing without one, or where it cannot be written."""
+    global _last_beat
+    path = os.environ.get(VARIABLE)
+    now = time.monotonic()
+    if not path or now - _last_beat < _EVERY_S:
+        return
+    _last_beat = now
+    try:
+        Path(path).touch()
+    except OSError:
+        # A full or lost disk ends the run elsewhere, with its reason.
+        return
+
+
+def last(path: str | None) -> float:
+    """When the file was last touched, in seconds; 0 where there is none."""
+    try:
+        return os.stat(path).st_mtime if path else 0.0
+    except OSError:
+        return 0.0
