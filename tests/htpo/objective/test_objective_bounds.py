@@ -45,7 +45,7 @@ def test_above_the_ceiling_too(ratio, expected):
 
 @pytest.mark.parametrize("group", range(1, 9))
 def test_the_default_preset_leaves_a_token_alone_that_has_left_its_bounds(group):
-    for ratio, adv in ((0.69, -1.0), (0.01, -1.0), (2.01, 1.0), (50.0, 1.0)):
+    for ratio, adv in ((0.49, -1.0), (0.01, -1.0), (1.3, 1.0), (50.0, 1.0)):
         assert one_token(group, ratio, adv, load_preset("htpo"))[1] == 0.0
 
 
