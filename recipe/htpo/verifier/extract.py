@@ -205,7 +205,7 @@ def clean_answer(text: str) -> str:
     sentence = _CLOSING_SENTENCE.search(text, max(0, len(text) - 220))
     if sentence is not None:
         text = text[: sentence.start()]
-    return strip_period(text.rstrip("。 \t\n*_`"))
+    return strip_period(text.rstrip("。 \t\n*_`")).rstrip("*")
 
 
 def math_groups(text: str) -> list[tuple[int, str, int]]:

@@ -72,6 +72,7 @@ _SIGN_IN_BRACES = re.compile(r"\{([-+])\}")
 _LABEL_IN_TEXT = re.compile(
     r"\A\s*+\\text(?:bf)?+\s*+\{\s*+(?:the\s++)?+(?:final\s++)?+answer\s*+(?:is|[:=])?+\s*+\}\s*+[:=]?", re.IGNORECASE
 )
+_MOD_IN_TEXT = re.compile(r"\\text[a-z]*+\s*+\{\s*+(\(mod\s[^(){}]{1,40}\))\s*+\}")
 _MOD_IN_BRACKETS = re.compile(
     r"\(\s*+(?:\\text[a-z]*+\s*+\{\s*+mod\s*+\}|\\?[bp]?mod(?![a-zA-Z]))\s*+([^(){}]{1,40})\)"
 )
@@ -104,6 +105,7 @@ def normalize(text: str) -> str:
     text = _PRIME.sub(lambda match: (match.group(1) or match.group(2)).replace(" ", ""), text)
     text = _NUMBER_IN_TEXT.sub(r" \1 ", text)
     text = _ORDINAL.sub(" ", text)
+    text = _MOD_IN_TEXT.sub(r"\1", text)
     text = _MOD_IN_BRACKETS.sub(r"\\pmod{\1}", text)
     text = _SIGN_IN_BRACES.sub(r"\1", text)
     text = _SPACE.sub(lambda match: match.group(1) or " ", text)
