@@ -132,6 +132,7 @@ def slurm_knobs(ray_knobs, tmp_path):
     return ray_knobs | {
         "PATH": f"{STAND_INS}:{os.environ['PATH']}",
         "REQUEUED": tmp_path / "requeued",
+        "SLURM_CPUS_ON_NODE": 2,
         "SLURM_JOB_ID": 77,
         "SLURM_JOB_NUM_NODES": 2,
         "SLURM_JOB_NODELIST": "node[1-2]",
@@ -152,6 +153,26 @@ def test_a_slurm_job_runs_on_its_nodes_and_hands_on_the_exit_code(slurm_knobs, t
     assert finished.returncode == 2 and "ALGO is nope" in finished.stderr
     assert wait_until(lambda: not processes_of(slurm_knobs["RAY_TEMP_DIR"]))
     assert not list((tmp_path / "the run").iterdir()) and not (tmp_path / "requeued").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "code, retries, starts", [(7, 1, 2), (2, 3, 1)], ids=["a crash is retried", "a wrong setting is not"]
+)
+def test_a_slurm_job_starts_a_crashed_run_again(slurm_knobs, tmp_path, code, retries, starts):
+    training = tmp_path / "training.sh"
+    training.write_text(f'echo start >>"$OUTPUT_DIR/starts"\nexit {code}\n')
+    knobs = slurm_knobs | {"HTPO_ROOT": ROOT, "RUN": os.path.relpath(training, ROOT), "RETRIES": retries}
+    finished = run_script(SLURM_JOB, **knobs)
+    assert finished.returncode == code, finished.stdout + finished.stderr
+    assert (tmp_path / "the run" / "starts").read_text().split() == ["start"] * starts
+    assert finished.stdout.count("2 of 2 nodes joined") == starts and not (tmp_path / "requeued").exists()
+    assert wait_until(lambda: not processes_of(slurm_knobs["RAY_TEMP_DIR"]))
+
+
+def test_the_number_of_retries_is_a_number(slurm_knobs):
+    finished = run_script(SLURM_JOB, **slurm_knobs | {"RETRIES": "ever"})
+    assert finished.returncode == 2 and "RETRIES is ever" in finished.stderr
 
 
 @pytest.mark.slow

@@ -101,7 +101,7 @@ def print_problems(problems: Sequence[Problem]) -> None:
 
 def print_warnings(config: DictConfig) -> None:
     """Print what is allowed and known to go wrong."""
-    for warning in settings.objective_warnings(config):
+    for warning in (*settings.objective_warnings(config), *settings.queue_warnings(config)):
         print(f"warning: {warning}", flush=True)
 
 

@@ -98,6 +98,16 @@ def objective_warnings(config: DictConfig) -> Iterator[str]:
         )
 
 
+def queue_warnings(config: DictConfig) -> Iterator[str]:
+    """Fewer storage processes of TransferQueue than its documentation advises: they carry every batch."""
+    units, nodes = config.transfer_queue.backend.SimpleStorage.num_data_storage_units, config.trainer.nnodes
+    if nodes > 1 and units < 2 * nodes:
+        yield (
+            f"transfer_queue.backend.SimpleStorage.num_data_storage_units is {units} for {nodes} nodes; at least "
+            f"{2 * nodes} are advised"
+        )
+
+
 def check_trainer_mode(config: DictConfig) -> Iterator[Problem]:
     """The trainer is one that installs the objective."""
     mode = config.trainer.v1.trainer_mode

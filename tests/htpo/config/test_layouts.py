@@ -17,6 +17,7 @@ from recipe.htpo.config import compose
 from recipe.htpo.main_htpo import dry_run
 from recipe.htpo.preflight import config_problems
 from recipe.htpo.preflight.engine import LAYOUT_ENGINES
+from recipe.htpo.preflight.settings import queue_warnings
 
 ROOT = Path(package.__file__).parent / "layout"
 SIZES = ["0_6b", "1_7b", "4b", "8b", "14b", "32b", "30b_a3b"]
@@ -90,9 +91,34 @@ def test_verls_dataclasses_are_made_of_it(layout, config):
         assert actor.engine.strategy == "fsdp2" and actor.engine.entropy_from_logits_with_chunking
         assert actor.engine.ulysses_sequence_parallel_size == actor.ulysses_sequence_parallel_size
     else:
-        assert actor.engine.use_distributed_optimizer and actor.engine.sequence_parallel
+        assert actor.engine.use_distributed_optimizer
+        # verl turns it off where no GPUs share a layer.
+        assert actor.engine.sequence_parallel is (actor.engine.tensor_model_parallel_size > 1)
         assert not actor.engine.entropy_from_logits_with_chunking
         assert actor.engine.override_transformer_config["recompute_granularity"] == "full"
+
+
+def test_megatron_layouts_use_the_fused_kernels(layout, config):
+    if layout.startswith("megatron"):
+        transformer = config.actor_rollout_ref.actor.megatron.override_transformer_config
+        fused = ("apply_rope_fusion", "bias_activation_fusion", "bias_dropout_fusion", "persist_layer_norm")
+        assert all(transformer[name] is True for name in fused)
+
+
+def test_experts_are_replayed_where_megatron_trains_them(layout, config):
+    """R3 in both places for the model with experts, nowhere else."""
+    replays = layout == "megatron/qwen3_30b_a3b"
+    assert config.actor_rollout_ref.rollout.enable_rollout_routing_replay is replays
+    if layout.startswith("megatron"):
+        assert config.actor_rollout_ref.actor.megatron.router_replay.mode == ("R3" if replays else "disabled")
+
+
+def test_two_storage_processes_for_each_node_and_samples_of_the_validation(config):
+    assert list(queue_warnings(config)) == []
+    assert config.trainer.log_val_generations > 0 and config.trainer.validation_data_dir
+    wider = OmegaConf.merge(config, {"trainer": {"nnodes": 16}})
+    (warning,) = queue_warnings(wider)
+    assert "num_data_storage_units" in warning and "at least 32" in warning
 
 
 def test_reference_policy_follows_the_actor(layout, config):

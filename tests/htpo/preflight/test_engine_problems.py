@@ -64,7 +64,7 @@ MEGATRON_CASES = [
     ([*MOE, "trainer.nnodes=3", f"{EXPERT}=24"], EXPERT, "128 experts", "divisor"),
     ([*MOE, f"{EXPERT}=16", f"{EXPERT_TENSOR}=null"], EXPERT, "= 64 GPUs.*null means", "each expert whole"),
     ([*MOE, "trainer.nnodes=5", f"{EXPERT_TENSOR}=5"], EXPERT_TENSOR, "an expert's size 768", "divisor"),
-    ([*MOE, f"{MEGATRON}.sequence_parallel=False"], f"{MEGATRON}.sequence_parallel", "experts", "True"),
+    ([*MOE, f"{TENSOR}=4", f"{MEGATRON}.sequence_parallel=False"], f"{MEGATRON}.sequence_parallel", "experts", "True"),
     # What only Megatron gets wrong
     (
         [f"{MEGATRON}.use_distributed_optimizer=False"],

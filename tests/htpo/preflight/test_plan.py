@@ -24,6 +24,14 @@ from recipe.htpo.preflight.plan.checkpoint_size import checkpoint_bytes
 from recipe.htpo.preflight.plan.plan import GIB, make_plan
 from recipe.htpo.preflight.plan.rollout_memory import kv_bytes_per_token
 from recipe.htpo.preflight.plan.show import print_plan
+from recipe.htpo.preflight.plan.step_time import (
+    DECODE_SHARE,
+    HBM_BYTES,
+    StepWork,
+    active_parameters,
+    on_nodes,
+    step_time,
+)
 from recipe.htpo.preflight.plan.topology import Topology
 from recipe.htpo.preflight.plan.training_memory import (
     TrainingSettings,
@@ -217,6 +225,46 @@ def test_work_of_a_step(plan):
     assert topology.rollout_replicas * topology.rollout_replica == topology.world
 
 
+WORK = StepWork(responses=2048, prompt_tokens=2048, response_tokens=20480, ppo_epochs=1, concurrent=14)
+
+
+def test_active_parameters_are_those_of_the_name():
+    """Qwen3-30B-A3B: about 3 G of 30 G."""
+    assert active_parameters(MOE) == pytest.approx(3.0e9, rel=0.1)
+    assert active_parameters(QWEN3_8B) == pytest.approx(QWEN3_8B.parameters - QWEN3_8B.embedding_parameters, rel=1e-3)
+
+
+def test_time_of_training_is_operations_over_speed():
+    time = step_time(QWEN3_8B, MEGATRON, WORK)
+    assert (
+        time.update
+        == 3 * time.log_prob
+        == pytest.approx(step_time(QWEN3_8B, MEGATRON, replace(WORK, ppo_epochs=2)).update / 2)
+    )
+    # By hand: 46.1 M tokens, 2 x 7.57 G + 2 x 36 x 4096 x 22528 operations each, 32 GPUs of 989 T at 0.44.
+    by_hand = 2048 * 22528 * (2 * 7.57e9 + 2 * 36 * 4096 * 22528) / (32 * 989e12 * 0.44)
+    assert time.log_prob == pytest.approx(by_hand, rel=0.01)
+    assert time.gpu_hours == pytest.approx(time.total * 32 / 3600)
+
+
+def test_more_nodes_are_faster_and_never_cheaper():
+    """Reading the weights does not divide, so the last tokens of the longest responses end the gain."""
+    steps = [on_nodes(QWEN3_8B, MEGATRON, WORK, nodes) for nodes in (1, 2, 4, 8, 16, 32, 64)]
+    totals, costs = [step.total for step in steps], [step.gpu_hours for step in steps]
+    assert totals == sorted(totals, reverse=True) and costs[-1] > 1.2 * costs[0]
+    floor = 20480 * 2 * QWEN3_8B.parameters / (HBM_BYTES * DECODE_SHARE)
+    assert steps[-1].generation > floor
+    assert on_nodes(QWEN3_8B, replace(MEGATRON, tensor=16), WORK, 1) is None
+
+
+def test_waves_of_sequences():
+    one = step_time(QWEN3_8B, MEGATRON, replace(WORK, concurrent=64)).generation
+    # Half as many at once: the weights are read twice as often, the cache is read as often.
+    two = step_time(QWEN3_8B, MEGATRON, replace(WORK, concurrent=32)).generation
+    weights = 20480 * 2 * QWEN3_8B.parameters / (HBM_BYTES * DECODE_SHARE)
+    assert two - one == pytest.approx(weights)
+
+
 def test_separate_servers():
     """vLLM's share is then all that its GPUs hold; the trainer's keep nothing of it."""
     pool = ["rollout.nnodes=2", "rollout.n_gpus_per_node=8", "rollout.tensor_model_parallel_size=2"]
@@ -248,7 +296,16 @@ def test_printed(plan):
     console = Console(width=120, record=True, file=io.StringIO())
     print_plan(plan, console)
     text = console.export_text()
-    for words in (plan.model.name, f"{plan.topology.world} GPUs", "2,048 responses", "KV cache", "GB each", "update"):
+    for words in (
+        plan.model.name,
+        f"{plan.topology.world} GPUs",
+        "2,048 responses",
+        "KV cache",
+        "GB each",
+        "update",
+        "GPU hours",
+        "on N nodes",
+    ):
         assert words in text
     assert "warning" not in text
 

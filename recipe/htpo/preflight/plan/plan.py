@@ -15,10 +15,14 @@ from recipe.htpo.preflight.plan.architecture import (
 )
 from recipe.htpo.preflight.plan.checkpoint_size import checkpoint_bytes
 from recipe.htpo.preflight.plan.rollout_memory import RolloutSettings, kv_cache_tokens, rollout_phase
+from recipe.htpo.preflight.plan.step_time import StepTime, StepWork, on_nodes, step_time
 from recipe.htpo.preflight.plan.topology import Topology, find_topology
 from recipe.htpo.preflight.plan.training_memory import PhaseMemory, TrainingSettings, model_state, training_phases
 
 GIB = 2**30
+# An estimate of memory this close to the whole GPU is no promise that it fits.
+TIGHT = 0.9
+NODES = (1, 2, 4, 8, 16, 32, 64)
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,9 @@ class Plan:
     work: Work
     model: Architecture | None
     memory: Memory | None
+    time: StepTime | None
+    # Nodes -> the same step on so many.
+    growth: dict[int, StepTime]
     checkpoint: int | None
     checkpoints_kept: int | None
     gpu_bytes: float
@@ -68,7 +75,7 @@ class Plan:
         found = [
             f"{phase}: about {memory.total / GIB:.0f} GiB, the GPU has {self.gpu_bytes / GIB:.0f} (htpo.gpu_memory_gib)"
             for phase, memory in self.memory.phases.items()
-            if memory.total > self.gpu_bytes
+            if memory.total > (self.gpu_bytes if phase == "rollout" else TIGHT * self.gpu_bytes)
         ]
         if self.memory.full_sequences_per_replica < 1:
             found.append("the KV cache of a vLLM replica holds less than one sequence of full length")
@@ -84,11 +91,20 @@ def make_plan(config: DictConfig) -> Plan:
     except UnknownArchitectureError as error:
         missing = str(error)
     on_cpu = config.trainer.device == "cpu"
+    memory = None if model is None or on_cpu else _memory(config, topology, model)
+    time, growth = None, {}
+    if model is not None and memory is not None:
+        work = _step_work(config, memory)
+        time = step_time(model, topology, work)
+        steps = {nodes: on_nodes(model, topology, work, nodes) for nodes in NODES}
+        growth = {nodes: step for nodes, step in steps.items() if step is not None}
     return Plan(
         topology=topology,
         work=_work(config, topology),
         model=model,
-        memory=None if model is None or on_cpu else _memory(config, topology, model),
+        memory=memory,
+        time=time,
+        growth=growth,
         checkpoint=None if model is None else _checkpoint(config, model),
         checkpoints_kept=config.trainer.max_actor_ckpt_to_keep,
         gpu_bytes=config.htpo.gpu_memory_gib * GIB,
@@ -136,6 +152,17 @@ def _work(config: DictConfig, topology: Topology) -> Work:
         updates=config.data.train_batch_size // actor.ppo_mini_batch_size * actor.ppo_epochs,
         responses_per_rank_and_update=responses_per_rank,
         micro_batches_per_update=micro_batches,
+    )
+
+
+def _step_work(config: DictConfig, memory: Memory) -> StepWork:
+    rollout = config.actor_rollout_ref.rollout
+    return StepWork(
+        responses=config.data.train_batch_size * rollout.n,
+        prompt_tokens=config.data.max_prompt_length,
+        response_tokens=config.data.max_response_length,
+        ppo_epochs=config.actor_rollout_ref.actor.ppo_epochs,
+        concurrent=min(memory.full_sequences_per_replica, rollout.max_num_seqs * rollout.data_parallel_size),
     )
 
 

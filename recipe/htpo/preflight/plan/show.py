@@ -62,6 +62,17 @@ def _numbers(plan: Plan) -> Table:
             f"{plan.memory.kv_cache_tokens:,} tokens per replica: {sequences} sequences of full length, "
             f"{sequences * topology.rollout_replicas:,} in all of {work.responses:,}",
         )
+    if plan.time is not None:
+        time = plan.time
+        table.add_row(
+            "step time",
+            f"about {time.total:,.0f} s, {time.gpu_hours:,.3g} GPU hours: generation {time.generation:,.0f}, old "
+            f"log-probs {time.log_prob:,.0f}, update {time.update:,.0f}, weights to vLLM {time.sync:,.1f} (H100, all "
+            "at full length; a model, never compared with a run)",
+        )
+        steps = [f"{nodes}: {step.total:,.0f} s, {step.gpu_hours:,.3g} GPU h" for nodes, step in plan.growth.items()]
+        if steps:
+            table.add_row("on N nodes", "; ".join(steps))
     if plan.checkpoint is not None:
         kept = "all" if plan.checkpoints_kept is None else f"{plan.checkpoints_kept}"
         size = f"{plan.checkpoint / GB:,.4g} GB each, {kept} kept"
