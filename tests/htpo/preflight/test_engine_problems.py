@@ -62,7 +62,12 @@ MEGATRON_CASES = [
     ([f"{PIPELINE}=2", f"{VIRTUAL}=5"], VIRTUAL, "18 layers of a stage", "divisor"),
     ([f"{EXPERT}=2"], EXPERT, "has no experts", "set it to 1"),
     ([*MOE, "trainer.nnodes=3", f"{EXPERT}=24"], EXPERT, "128 experts", "divisor"),
-    ([*MOE, f"{EXPERT}=16", f"{EXPERT_TENSOR}=null"], EXPERT, "= 64 GPUs.*null means", "each expert whole"),
+    (
+        [*MOE, f"{TENSOR}=4", f"{EXPERT}=16", f"{EXPERT_TENSOR}=null"],
+        EXPERT,
+        "= 64 GPUs.*null means",
+        "each expert whole",
+    ),
     ([*MOE, "trainer.nnodes=5", f"{EXPERT_TENSOR}=5"], EXPERT_TENSOR, "an expert's size 768", "divisor"),
     ([*MOE, f"{TENSOR}=4", f"{MEGATRON}.sequence_parallel=False"], f"{MEGATRON}.sequence_parallel", "experts", "True"),
     # What only Megatron gets wrong
