@@ -26,12 +26,14 @@ export HTPO_TEST_PROFILE="${HTPO_TEST_PROFILE:-$profile}"
 
 say() { printf '\n[%(%H:%M:%S)T] %s\n' -1 "$*"; }
 
-# pytest; that it selected no test is no failure where the other part may have some.
+# pytest; that one part selected no test is no failure, that none did is one.
 failed=()
+selected=false
 tests() {
   local name="$1" code=0
   shift
   "$python" -m pytest "$@" "${arguments[@]}" || code=$?
+  if ((code != 5)); then selected=true; fi
   if ((code != 0 && code != 5)); then failed+=("$name"); fi
 }
 
@@ -48,6 +50,7 @@ if ! "$fast"; then
   tests end-to-end -m slow
 fi
 say "done"
+if ! "$selected"; then failed+=("no test was selected"); fi
 if ((${#failed[@]})); then
   echo "failed: ${failed[*]}" >&2
   exit 1

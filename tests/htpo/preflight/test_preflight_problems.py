@@ -15,7 +15,9 @@ from preflight_support import assert_refused, case_id, the_problem
 
 from recipe.htpo.config import compose
 from recipe.htpo.lab.model import make_model, make_tokenizer
+from recipe.htpo.main_htpo import main as train_main
 from recipe.htpo.preflight import EXIT_CODE, config_problems, find_problems
+from recipe.htpo.preflight.__main__ import main as preflight_main
 from recipe.htpo.preflight.settings import LEGACY_KEYS
 from recipe.htpo.run.record import write_config
 
@@ -223,41 +225,61 @@ def test_unknown_names_are_hydras_errors(override, words):
     assert not [word for word in words if word not in text]
 
 
-def run(module, tmp_path, *overrides):
-    """One process, in a directory of its own; Ray would make its session below RAY_TMPDIR."""
-    command = [sys.executable, "-m", module, *overrides]
-    environment = os.environ | {"RAY_TMPDIR": str(tmp_path / "ray"), "VERL_PLATFORM": "cpu"}
-    (tmp_path / "ray").mkdir(exist_ok=True)
-    (tmp_path / "empty").mkdir(exist_ok=True)
-    return subprocess.run(command, cwd=tmp_path / "empty", env=environment, capture_output=True, text=True)
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """Runs a command in this process, in an empty directory: exit code, stdout, stderr."""
+    directory = tmp_path / "empty"
+    directory.mkdir()
+    monkeypatch.chdir(directory)
 
+    def run(main, *overrides):
+        monkeypatch.setattr(sys, "argv", ["command", *overrides])
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+        written = capsys.readouterr()
+        return code, written.out, written.err
 
-def test_the_command(sound, tmp_path):
-    """Exit code 0 from any directory with settings and plan, or 2 and every problem."""
-    passed = run("recipe.htpo.preflight", tmp_path, *sound)
-    assert passed.returncode == 0 and "preflight passed" in passed.stdout, passed.stderr
-    for words in ("settings", "objectives: htpo", "1 vLLM replica of 1 GPU", "256 responses", "GB each"):
-        assert words in passed.stdout
-    refused = run(
-        "recipe.htpo.preflight",
-        tmp_path,
-        *sound,
-        f"{ROLLOUT}.n=1",
-        "trainer.use_v1=False",
-        "data.val_files=/no/such.parquet",
-    )
-    assert refused.returncode == EXIT_CODE == 2
-    assert "3 problems; nothing was started" in refused.stderr
-    for number, field in enumerate(["trainer.use_v1", f"{ROLLOUT}.n", "data.val_files"], start=1):
-        assert f"{number}. {field}: " in refused.stderr
+    yield run
     # Nothing is left in the directory.
-    assert not list((tmp_path / "empty").iterdir())
+    assert not list(directory.iterdir())
+
+
+def test_the_command(sound, command):
+    """Exit code 0 from any directory with settings and plan, or 2 and every problem."""
+    code, out, err = command(preflight_main, *sound, "data.train_batch_size=32", f"{ROLLOUT}.n=8")
+    assert code == 0 and "preflight passed" in out, err
+    for words in ("settings", "objectives: htpo", "1 vLLM replica of 1 GPU", "256 responses", "GB each"):
+        assert words in out
+    code, _, err = command(
+        preflight_main, *sound, f"{ROLLOUT}.n=1", "trainer.use_v1=False", "data.val_files=/no/such.parquet"
+    )
+    assert code == EXIT_CODE == 2
+    assert "3 problems; nothing was started" in err
+    for number, field in enumerate(["trainer.use_v1", f"{ROLLOUT}.n", "data.val_files"], start=1):
+        assert f"{number}. {field}: " in err
+
+
+def test_a_dry_run_starts_nothing(sound, command):
+    code, out, err = command(train_main, *sound, "htpo.dry_run=True")
+    assert code == 0 and "nothing was started" in out, err
 
 
 def test_a_refused_run_never_reaches_ray(sound, tmp_path):
-    """verl imports Ray as Hydra looks for verl's configuration; what counts is that no session is made."""
-    refused = run("recipe.htpo.main_htpo", tmp_path, *sound, f"{ROLLOUT}.n=1")
+    """verl imports Ray as Hydra looks for verl's configuration; what counts is that no session is made.
+
+    A process of its own: Ray would make its session below RAY_TMPDIR, which it reads at import.
+    """
+    for name in ("ray", "empty"):
+        (tmp_path / name).mkdir()
+    refused = subprocess.run(
+        [sys.executable, "-m", "recipe.htpo.main_htpo", *sound, f"{ROLLOUT}.n=1"],
+        cwd=tmp_path / "empty",
+        env=os.environ | {"RAY_TMPDIR": str(tmp_path / "ray"), "VERL_PLATFORM": "cpu"},
+        capture_output=True,
+        text=True,
+    )
     assert refused.returncode == EXIT_CODE and f"1. {ROLLOUT}.n: " in refused.stderr
-    dry = run("recipe.htpo.main_htpo", tmp_path, *sound, "htpo.dry_run=True")
-    assert dry.returncode == 0 and "nothing was started" in dry.stdout
     assert not list((tmp_path / "ray").iterdir()) and not list((tmp_path / "empty").iterdir())

@@ -12,6 +12,7 @@ from verl.trainer.ppo.v1 import PPOTrainerSync, get_trainer_cls
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 
 from recipe.htpo.config import compose
+from recipe.htpo.run.watchdog import Watchdog
 from recipe.htpo.seams.trainer import HTPOTrainerSync
 
 # Rollout servers on GPUs of their own; a mini-batch is what is taken at a time.
@@ -23,6 +24,14 @@ SEPARATE = (
     "actor_rollout_ref.rollout.n_gpus_per_node=1",
     "actor_rollout_ref.rollout.checkpoint_engine.backend=nccl",
 )
+
+
+@pytest.fixture(autouse=True)
+def no_watchdog_stays(monkeypatch):
+    """Trainers made here never run; a thread that watches one would end pytest."""
+    monkeypatch.setattr(Watchdog, "start", Watchdog.beat)
+    yield
+    assert "htpo-watchdog" not in {thread.name for thread in threading.enumerate()}
 
 
 def trainer(mode, *overrides):
@@ -54,7 +63,7 @@ def test_each_trainer_runs_under_verls_mode(mode, verl_mode, buffer):
     assert type(made.replay_buffer) is buffer
     assert made.replay_buffer.filter_groups_metric == "acc"
     # Seconds; the CPU platform asks for short ones.
-    assert made.replay_buffer.poll_interval == 0.1
+    assert made.replay_buffer.poll_interval == made.config.htpo.replay_poll_interval_s < 1.0
 
 
 def test_without_the_pin_verl_would_take_the_other_buffer():
@@ -81,7 +90,8 @@ def test_making_a_trainer_arms_no_watchdog():
 
 def refilling(monkeypatch, **filter_groups):
     """A trainer whose prompts go nowhere: the rollout is a cluster's."""
-    made = trainer("htpo_sync", *(f"algorithm.filter_groups.{name}={value}" for name, value in filter_groups.items()))
+    overrides = [f"algorithm.filter_groups.{name}={value}" for name, value in filter_groups.items()]
+    made = trainer("htpo_sync", "data.train_batch_size=32", *overrides)
     made.global_steps = 7
     monkeypatch.setattr(PPOTrainerSync, "_add_prompts_to_generate", lambda self, num_prompts: num_prompts)
     return made
