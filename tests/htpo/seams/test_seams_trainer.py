@@ -12,7 +12,6 @@ from verl.trainer.ppo.v1 import PPOTrainerSync, get_trainer_cls
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 
 from recipe.htpo.config import compose
-from recipe.htpo.run.watchdog import Watchdog
 from recipe.htpo.seams.trainer import HTPOTrainerSync
 
 # Rollout servers on GPUs of their own; a mini-batch is what is taken at a time.
@@ -24,14 +23,6 @@ SEPARATE = (
     "actor_rollout_ref.rollout.n_gpus_per_node=1",
     "actor_rollout_ref.rollout.checkpoint_engine.backend=nccl",
 )
-
-
-@pytest.fixture(autouse=True)
-def no_watchdog_stays(monkeypatch):
-    """Trainers made here never run; a thread that watches one would end pytest."""
-    monkeypatch.setattr(Watchdog, "start", Watchdog.beat)
-    yield
-    assert "htpo-watchdog" not in {thread.name for thread in threading.enumerate()}
 
 
 def trainer(mode, *overrides):
