@@ -12,6 +12,7 @@ r"""Answer rules: from what a source stores to the ground truth a verifier compa
 | list | a list of answers, `["$69$,$84$"]` | 69,84 |
 """
 
+import math as _math
 import re
 from collections.abc import Callable, Sequence
 
@@ -20,6 +21,7 @@ from data_prep.errors import DataError
 _DEGREES = re.compile(r"\s*(\^\s*\{?\s*\\circ\s*\}?|\\degree|°)$")
 _THOUSANDS = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
 _INTEGRAL = re.compile(r"(-?)0*(\d+?)(?:\.0*)?")
+_NOT_FINITE = re.compile(r"[+-]?(nan|inf)", re.IGNORECASE)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _DOLLAR = re.compile(r"(?<!\\)\$")
 
@@ -28,11 +30,15 @@ def verbatim(value: object) -> str:
     """The text itself, stripped; integral floats lose their ``.0``."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise DataError(f"answer is {type(value).__name__}, not text or a number: {value!r:.80}")
+    if isinstance(value, float) and not _math.isfinite(value):
+        raise DataError(f"answer is not a finite number: {value}")
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text = str(value).strip()
     if not text:
         raise DataError("answer is empty")
+    if _NOT_FINITE.fullmatch(text):
+        raise DataError(f"answer is not a finite number: {text!r}")
     return text
 
 
@@ -77,7 +83,7 @@ def boxed(value: object) -> str:
 def math(value: object) -> str:
     r"""Content of the last ``\boxed``, or the whole text without outer dollars."""
     text = verbatim(value)
-    return boxed(text) if _BOX.search(text) else _undollar(text)
+    return boxed(text) if _BOX.search(text) else verbatim(_undollar(text))
 
 
 def answer_list(value: object) -> str:

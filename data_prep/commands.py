@@ -70,6 +70,12 @@ def build(arguments: Namespace) -> int:
     for data_set in [find_data_set(name) for name in arguments.names]:
         if arguments.split and arguments.split not in data_set.splits:
             raise DataError(f"data set {data_set.name!r} has no split {arguments.split!r}, only {[*data_set.splits]}")
+        if not arguments.split and len(data_set.splits) > 1 and arguments.source and Path(arguments.source).is_file():
+            raise DataError(
+                f"one file cannot be {' and '.join(data_set.splits)} of {data_set.name!r}",
+                file=arguments.source,
+                remedy="name its split with --split, or give the folder of all files",
+            )
         for split in [arguments.split] if arguments.split else data_set.splits:
             path = arguments.out / data_set.name / f"{split}.parquet"
             result = build_split(data_set, split, path, options)
@@ -118,7 +124,15 @@ def stats(arguments: Namespace) -> int:
 def decontaminate(arguments: Namespace) -> int:
     """``decontaminate TRAIN --against EVAL...``."""
     from data_prep.decontaminate import find_overlap, write_clean_eval, write_clean_train, write_report
+    from data_prep.files import refuse_overwriting
 
+    inputs = [arguments.train, *arguments.against]
+    cleaned = {
+        path: arguments.clean_evals / path.parent.name / path.name for path in inputs[1:] if arguments.clean_evals
+    }
+    for out in (arguments.out, arguments.report, *cleaned.values()):
+        if out:
+            refuse_overwriting(out, inputs)
     report = find_overlap(arguments.train, arguments.against, arguments.n, arguments.threshold)
     for path in arguments.against:
         total = sum(problem.file == path for problem in report.problems)
@@ -132,8 +146,7 @@ def decontaminate(arguments: Namespace) -> int:
         written = write_clean_train(report, arguments.train, arguments.against, arguments.out, options)
         left = find_overlap(arguments.train, arguments.against, arguments.n, arguments.threshold, skip=remove)
         print(f"{arguments.out}: written {written:,} rows; {len(left.contaminated()):,} problems remaining by phrases")
-    for path in arguments.against if arguments.clean_evals else ():
-        out = arguments.clean_evals / path.parent.name / path.name
+    for path, out in cleaned.items():
         print(f"{out}: written {write_clean_eval(report, arguments.train, path, out, options):,} rows")
     return 0
 

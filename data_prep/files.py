@@ -5,7 +5,7 @@
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -66,3 +66,10 @@ def _cannot_write(path: Path, error: OSError) -> DataError:
         file=path,
         remedy="free space or choose another --out folder; nothing was left behind",
     )
+
+
+def refuse_overwriting(out: str | os.PathLike, inputs: Iterable[str | os.PathLike]) -> None:
+    """Raises DataError when ``out`` is one of the files that are read, under whatever name."""
+    for path in inputs:
+        if os.path.exists(out) and os.path.exists(path) and os.path.samefile(out, path):
+            raise DataError("the output is an input and would be lost", file=out, remedy="write to another path")

@@ -17,6 +17,7 @@ import pyarrow as pa
 from data_prep.contract import contract_batches, derived_recipe, extra, require_contract
 from data_prep.digests import DigestMap, digest
 from data_prep.errors import DataError
+from data_prep.files import refuse_overwriting
 from data_prep.schema import SCHEMA
 from data_prep.writer import write_dataset
 
@@ -42,6 +43,7 @@ def mix(parts: list[Part], out: Path, rows: int | None = None, seed: int = 0, sh
 
     Raises DataError when an input has too few rows for its share, or when an id occurs twice.
     """
+    refuse_overwriting(out, [part.path for part in parts])
     sizes = [require_contract(part.path) for part in parts]
     taken = _rows_of_each(parts, sizes, rows)
     total = sum(taken)

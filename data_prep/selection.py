@@ -16,7 +16,7 @@ import pyarrow as pa
 from data_prep.contract import contract_batches, derived_recipe, require_contract
 from data_prep.dataset import value_at
 from data_prep.errors import DataError
-from data_prep.files import sha256_of
+from data_prep.files import refuse_overwriting, sha256_of
 from data_prep.lengths import load_tokenizer, prompt_lengths
 from data_prep.schema import SCHEMA
 from data_prep.verdicts import PassRates, read_pass_rates
@@ -50,7 +50,7 @@ class Selection:
     bins: int = 5
     """Equal pass-rate intervals when ``stratify`` is ``pass_rate``."""
     rows: int | None = None
-    """Rows to draw at random."""
+    """Rows to draw at random, of all strata together."""
     seed: int = 0
     """Seed of the draws."""
 
@@ -75,6 +75,7 @@ def select(path: Path, out: Path, selection: Selection) -> dict[str, int]:
 
     Raises DataError when a column or a pass rate is missing.
     """
+    refuse_overwriting(out, [path] if selection.verdicts is None else [path, selection.verdicts])
     counts: dict[str, int] = {"read": require_contract(path)}
     rates = None
     if selection.verdicts is not None:
@@ -142,7 +143,7 @@ def _stratum(record: dict, selection: Selection) -> str:
 
 def _draw(rows: Iterator[tuple[int, str, str]], selection: Selection, counts: dict[str, int]) -> bytearray:
     """Marks of the chosen rows. A row's rank is a hash of seed and id, so a draw does not depend on other rows."""
-    limit = selection.per_stratum if selection.rows is None else selection.rows
+    limit = selection.per_stratum if selection.stratify is not None else selection.rows
     marks = bytearray(counts["read"])
     heaps: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for row, row_id, stratum in rows:
@@ -155,9 +156,12 @@ def _draw(rows: Iterator[tuple[int, str, str]], selection: Selection, counts: di
         if len(heap) > limit:
             heapq.heappop(heap)
             counts["not drawn"] = counts.get("not drawn", 0) + 1
-    for heap in heaps.values():
-        for _, row in heap:
-            marks[row] = 1
+    drawn = [entry for heap in heaps.values() for entry in heap]
+    if selection.rows is not None and len(drawn) > selection.rows:
+        counts["not drawn"] = counts.get("not drawn", 0) + len(drawn) - selection.rows
+        drawn = heapq.nlargest(selection.rows, drawn)
+    for _, row in drawn:
+        marks[row] = 1
     return marks
 
 
