@@ -25,16 +25,14 @@ def atomic_output(path: str | os.PathLike) -> Iterator[BinaryIO]:
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        stream = open(partial, "ab")
+        stream = _open_locked(partial)
+    except BlockingIOError as error:
+        raise DataError(
+            "another process is writing this file", file=path, remedy="wait for it, or choose another --out"
+        ) from error
     except OSError as error:
         raise _cannot_write(path, error) from error
     with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DataError(
-                "another process is writing this file", file=path, remedy="wait for it, or choose another --out"
-            ) from error
         try:
             stream.truncate(0)
             yield stream
@@ -52,6 +50,31 @@ def atomic_output(path: str | os.PathLike) -> Iterator[BinaryIO]:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _open_locked(partial: Path) -> BinaryIO:
+    """``partial`` opened and locked; raises BlockingIOError when another writer holds the lock.
+
+    Between open and lock another writer may have renamed the file to its final name: the lock would then be one on the
+    finished output. So the name must still lead to the locked file.
+    """
+    while True:
+        stream = open(partial, "ab")
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            stream.close()
+            raise
+        if _leads_to(partial, stream):
+            return stream
+        stream.close()
+
+
+def _leads_to(path: Path, stream: BinaryIO) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(stream.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def sha256_of(path: str | os.PathLike) -> str:

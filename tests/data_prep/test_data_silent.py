@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Commands that would quietly write wrong rows or lose a file."""
 
+import fcntl
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from data_support import read, write_contract
 
 from data_prep.cli import main
+from data_prep.files import atomic_output
 from data_prep.selection import Selection, select
 
 
@@ -50,3 +52,25 @@ def test_one_file_is_not_train_and_test(
     assert not (tmp_path / "data").exists()
     assert main([*arguments, "--split", "train"]) == 0
     assert [path.name for path in (tmp_path / "data" / "gsm8k").glob("*.parquet")] == ["train.parquet"]
+
+
+def test_a_writer_that_comes_late_leaves_the_finished_output_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another writer opens, writes and renames between this one's open and its lock."""
+    path = tmp_path / "out"
+    locks: list[int] = []
+
+    def late(stream, operation: int, lock=fcntl.flock) -> None:
+        locks.append(operation)
+        if len(locks) == 1:
+            with atomic_output(path) as other:
+                other.write(b"first")
+        lock(stream, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with atomic_output(path) as stream:
+        assert path.read_bytes() == b"first"
+        stream.write(b"second")
+    assert path.read_bytes() == b"second"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
