@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds what would break or spoil a run in any verl parquet file, made by data_prep or not."""
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,15 +10,19 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from data_prep.dataset import last_user_text
 from data_prep.digests import DigestMap, digest
 from data_prep.errors import DataError
+from data_prep.files import sha256_of
 from data_prep.lengths import load_tokenizer, prompt_lengths
 from data_prep.readers import open_parquet, parquet_batches
+from data_prep.templates import strip_known_template
 
 ROWS_SHOWN = 10
 UNPARSABLE_SHARE = 0.1
 """Up to this share of rows an unparsable ground truth is a warning (most sets have a few), above it an error."""
 COLUMNS = ("data_source", "prompt", "reward_model", "extra_info")
+_SPLIT_WORD = re.compile(r"train|test|val")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +33,7 @@ class Problem:
     """The file."""
     kind: str
     """Short name: unreadable, missing-column, wrong-type, features, empty-prompt, data-source, ground-truth,
-    unparsable-ground-truth, empty-file, duplicate-id, repeated-prompt, overlong-prompt."""
+    unparsable-ground-truth, empty-file, duplicate-id, repeated-prompt, overlong-prompt, same-file, train-is-test."""
     message: str
     """What is wrong, with file and rows."""
     remedy: str
@@ -55,7 +60,8 @@ def check_files(
 
     ``tokenizer`` is a name, a folder or a tokenizer object; it is needed for ``max_prompt_length``. Files are streamed.
     Ground truths are tried with the project's verifier when that is installed. ``warnings`` adds what is odd but runs
-    (repeated prompts, a few ground truths that the verifier cannot read).
+    (repeated prompts, a few ground truths that the verifier cannot read). Files are compared with each other: the same
+    file twice, and a problem that is in a train and in a test split, are errors.
 
     Raises DataError when only one of ``tokenizer`` and ``max_prompt_length`` is given.
     """
@@ -64,15 +70,71 @@ def check_files(
     loaded = load_tokenizer(tokenizer) if isinstance(tokenizer, str) else tokenizer
     found: list[Problem] = []
     schemas: dict[str, pa.Schema] = {}
-    for path in map(Path, paths):
-        try:
-            schemas[str(path)] = open_parquet(path).schema_arrow
-            found += _FileCheck(path, loaded, max_prompt_length).run()
-        except DataError as error:
-            message = f"{path}: {error.problem}{f' ({error.place})' if error.place else ''}"
-            found.append(Problem(file=str(path), kind="unreadable", message=message, remedy=error.remedy))
+    files = [Path(path) for path in paths]
+    copies, distinct = _same_files(files)
+    found += copies
+    with _Splits() as splits:
+        for path in distinct:
+            try:
+                schemas[str(path)] = open_parquet(path).schema_arrow
+                found += _FileCheck(path, loaded, max_prompt_length, splits).run()
+            except DataError as error:
+                message = f"{path}: {error.problem}{f' ({error.place})' if error.place else ''}"
+                found.append(Problem(file=str(path), kind="unreadable", message=message, remedy=error.remedy))
     found += _feature_problems(schemas)
     return [problem for problem in found if warnings or problem.severity == "error"]
+
+
+def _same_files(paths: list[Path]) -> tuple[list[Problem], list[Path]]:
+    """A problem for every file that repeats an earlier one, by name or by content, and the files without these."""
+    problems: list[Problem] = []
+    distinct: dict[tuple[int, str], Path] = {}
+    for path in paths:
+        key = (path.stat().st_size, sha256_of(path)) if path.is_file() else (-1, str(path))
+        if key not in distinct:
+            distinct[key] = path
+            continue
+        message = f"{path}: the same file as {distinct[key]}"
+        problems.append(Problem(file=str(path), kind="same-file", message=message, remedy="list a file once"))
+    return problems, list(distinct.values())
+
+
+class _Splits:
+    """The problems of all files of a call, by split: finds those that are both trained and tested on."""
+
+    def __init__(self) -> None:
+        self._first = DigestMap()
+        self._files: list[Path] = []
+
+    def __enter__(self) -> "_Splits":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._first.__exit__(*exception)
+
+    def start(self, path: Path) -> None:
+        """The rows that follow are of ``path``."""
+        self._files.append(path)
+
+    def other_side(self, record: dict) -> Path | None:
+        """The file that holds the row's problem in the other split, if any; remembers the row."""
+        extra_info = record.get("extra_info") or {}
+        side = _side(extra_info.get("split")) or _side(self._files[-1].name)
+        text = extra_info.get("problem") or strip_known_template(last_user_text(record["prompt"] or []) or "")
+        text = " ".join(str(text).split())
+        if side is None or not text:
+            return None
+        key = digest(side, text)
+        if self._first.get(key) is None:
+            self._first.set(key, len(self._files) - 1)
+        number = self._first.get(digest("test" if side == "train" else "train", text))
+        return None if number is None else self._files[number]
+
+
+def _side(name: object) -> str | None:
+    """``train`` or ``test`` out of the name of a split or file; validation counts as test."""
+    match = _SPLIT_WORD.search(str(name).lower())
+    return None if match is None else "train" if match.group() == "train" else "test"
 
 
 class _Rows:
@@ -101,8 +163,9 @@ class _Rows:
 class _FileCheck:
     """All row checks of one file in one pass."""
 
-    def __init__(self, path: Path, tokenizer: Any, max_prompt_length: int | None) -> None:
+    def __init__(self, path: Path, tokenizer: Any, max_prompt_length: int | None, splits: _Splits) -> None:
         self._path = path
+        self._splits = splits
         self._tokenizer = tokenizer
         self._longest = max_prompt_length
         self._ground_truth_problem = _verifier()
@@ -124,6 +187,10 @@ class _FileCheck:
                 "build with --dedup problems; for several samples a prompt raise rollout n",
                 "warning",
             ),
+            "train-is-test": _Rows(
+                "problem is in a train and in a test split",
+                "train on other rows: `decontaminate TRAIN --against TEST --out FILE` writes them",
+            ),
             "overlong-prompt": _Rows(
                 f"prompt is longer than {max_prompt_length} tokens",
                 "raise data.max_prompt_length, or cut with `select --max-prompt-length`",
@@ -137,6 +204,7 @@ class _FileCheck:
             return file_problems
         columns = [name for name in COLUMNS if name in schema.names]
         row = 0
+        self._splits.start(self._path)
         with DigestMap() as ids, DigestMap() as prompts:
             for batch in parquet_batches(self._path, columns):
                 records = batch.to_pylist()
@@ -195,6 +263,9 @@ class _FileCheck:
         text = "\0".join(f"{message['role']}\0{message['content']}" for message in messages)
         if _seen_before(prompts, digest(text), row):
             self._kinds["repeated-prompt"].add(row)
+        other = self._splits.other_side(record)
+        if other is not None:
+            self._kinds["train-is-test"].add(row, f"see {other}")
 
     def _check_ground_truth(self, row: int, ground_truth: object) -> None:
         if not isinstance(ground_truth, str) or not ground_truth.strip():

@@ -155,15 +155,24 @@ def optional_text(record: dict, paths: Sequence[str]) -> str | None:
     return None
 
 
+_MESSAGES = "give the problem as text, or as messages of the form {role: user, content: TEXT}"
+
+
+def last_user_text(messages: Sequence[Mapping]) -> Any:
+    """``content`` of the last user message, or None."""
+    return next((message.get("content") for message in reversed(messages) if message.get("role") == "user"), None)
+
+
 def problem_text(value: Any) -> str:
     """Problem out of a text or of chat messages, known templates removed; raises DataError when it is empty."""
     if isinstance(value, Sequence) and not isinstance(value, str):
-        contents = [message["content"] for message in value if message.get("role") == "user"]
-        if not contents:
-            raise DataError("the prompt has no user message")
-        value = contents[-1]
+        if not all(isinstance(message, Mapping) for message in value):
+            raise DataError("the prompt is a list, but not of messages", remedy=_MESSAGES)
+        value = last_user_text(value)
+        if value is None:
+            raise DataError("the prompt has no user message with content", remedy=_MESSAGES)
     if not isinstance(value, str):
-        raise DataError(f"the problem is {type(value).__name__}, not text")
+        raise DataError(f"the problem is {type(value).__name__}, not text", remedy=_MESSAGES)
     problem = strip_known_template(value)
     if not problem.strip():
         raise DataError("the problem is empty", remedy="delete the row")
