@@ -93,7 +93,7 @@ def qae(batch: WeightBatch, parameters: QaeParameters) -> Tensor:
     # Compared as counts of failures: 1 - rate >= K would be decided by rounding where they are equal.
     baseline = (size - batch.prompt_sum(batch.correct) < parameters.quantile * size - 1e-9).double()
     std = (rate * (1 - rate) * size / (size - 1).clamp(min=1)).sqrt()
-    return batch.with_rows(torch.where(std > 0, (batch.correct - baseline) / (std + _GRPO_EPS), 0))
+    return batch.with_rows(torch.where(std > 0, (batch.correct.double() - baseline) / (std + _GRPO_EPS), 0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,7 @@ class MaxRlParameters:
 def maxrl(batch: WeightBatch, parameters: MaxRlParameters) -> Tensor:
     """MaxRL (arXiv 2602.02710): A = (r - mean) / mean; 0 where no response is correct."""
     rate = batch.pass_rate
-    return batch.with_rows(torch.where(rate > 0, (batch.correct - rate) / rate.where(rate > 0, 1), 0))
+    return batch.with_rows(torch.where(rate > 0, (batch.correct.double() - rate) / rate.where(rate > 0, 1), 0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +120,7 @@ class AsymReParameters:
 @register_weight("asymre", AsymReParameters)
 def asymre(batch: WeightBatch, parameters: AsymReParameters) -> Tensor:
     """AsymRE (arXiv 2506.20520): A = r - mean - delta_v, for a loss without ratio and clip (verl's `gpg`)."""
-    return batch.with_rows(batch.correct - batch.pass_rate - parameters.delta_v)
+    return batch.with_rows(batch.correct.double() - batch.pass_rate - parameters.delta_v)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,11 +145,13 @@ def gtpo(batch: WeightBatch, parameters: GtpoParameters) -> Tensor:
     """
     valid = batch.valid
     entropy = batch.need("entropy").double()
-    share = torch.where(batch.correct[:, None], entropy, 1 / (entropy + _GTPO_EPS)).where(valid, 0)
+    share = torch.where(batch.correct[:, None], entropy, 1 / entropy.clamp(min=_GTPO_EPS)).where(valid, 0)
     # One index for each side of a prompt.
     side = 2 * batch.prompt_index + batch.correct
     running = _side_sum(valid.double(), side)
-    bonus = running * share / (_side_sum(share, side) + _GTPO_EPS)
+    total = _side_sum(share, side)
+    # A response that is alone has exactly its own share; an epsilon in the sum would be blown up by the deviation.
+    bonus = torch.where(total > 0, running * (share / total.where(total > 0, 1)), 0)
     sign = torch.where(batch.correct, 1.0, -1.0)[:, None].double()
     reward = (sign * (parameters.alpha1 + parameters.alpha2 * bonus)).where(valid, 0)
     count = _side_sum(valid.sum(-1).double(), side).clamp(min=1)[:, None]
