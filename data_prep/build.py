@@ -2,8 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Builds one split of a data set: source rows -> problems -> duplicates removed -> template -> parquet."""
 
+import hashlib
+import inspect
 import json
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -24,6 +27,9 @@ from data_prep.writer import write_dataset
 logger = logging.getLogger(__name__)
 
 BATCH = 1024
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+PARSING = ("answers", "arithmetic", "build", "dataset", "dedup", "readers", "schema", "sources", "templates")
+"""Modules of data_prep that decide what a source row becomes."""
 COUNTS = ("read", "bad_rows", "duplicate_rows", "duplicate_problems", "conflicting_problems", "dropped_conflicts")
 
 Dedup = Literal["rows", "problems", "none"]
@@ -75,6 +81,7 @@ def build_split(data_set: DataSet, split: str, out: Path, options: BuildOptions)
     recipe: dict = {
         "tool": tool(),
         "command": "build",
+        "parser": parser_digest(data_set),
         "data_set": data_set.name,
         "split": split,
         "data_source": options.data_source or data_set.data_source or data_set.name,
@@ -94,6 +101,23 @@ def build_split(data_set: DataSet, split: str, out: Path, options: BuildOptions)
     builder = _Builder(data_set, split, source, template, options.generate, recipe)
     write_dataset(out, builder.batches(), recipe, builder.rows)
     return BuildResult(out, builder.rows)
+
+
+def parser_digest(data_set: DataSet) -> str:
+    """SHA-256 of the code that reads the set: data_prep's own, and the module of every class the set is made of."""
+    state = hashlib.sha256()
+    for name in PARSING:
+        state.update(Path(__file__).with_name(f"{name}.py").read_bytes())
+    for kind in type(data_set).__mro__:
+        if kind in (DataSet, object):
+            continue
+        try:
+            state.update(Path(inspect.getfile(kind)).read_bytes())
+        except (TypeError, OSError):  # a class that was typed in has no file
+            for name, value in sorted(vars(kind).items()):
+                if inspect.isfunction(value):
+                    state.update(f"{name} {value.__code__.co_code.hex()} {value.__code__.co_names}".encode())
+    return state.hexdigest()
 
 
 def find_source(data_set: DataSet, split: str, source: str | None) -> Files | Hub:
@@ -212,7 +236,7 @@ class _Builder:
             return
         for row, record in self._source.records(self._dedup != "none", self.rows):
             try:
-                parsed = self._data_set.parse(record)
+                parsed = self._parse(record)
             except DataError as error:
                 place = f"row {row}"
                 if self._bad_rows == "error":
@@ -222,3 +246,22 @@ class _Builder:
                 self.rows["bad_rows"] += 1
                 continue
             yield row, parsed
+
+    def _parse(self, record: dict) -> Parsed:
+        try:
+            parsed = self._data_set.parse(record)
+        except DataError:
+            raise
+        except Exception as error:  # a registered set's own code
+            raise DataError(
+                f"{type(self._data_set).__name__}.parse raised {type(error).__name__}: {error}",
+                remedy="mend parse; for a row that it cannot use it raises DataError",
+            ) from error
+        if not isinstance(parsed, Parsed):
+            raise DataError(
+                f"{type(self._data_set).__name__}.parse returned {type(parsed).__name__}", remedy="return Parsed(...)"
+            )
+        for name, value in vars(parsed).items():
+            if isinstance(value, str) and _SURROGATE.search(value):
+                raise DataError(f"{name} holds a lone surrogate, which is no text: {value[:60]!r}")
+        return parsed

@@ -56,8 +56,8 @@ def load_config(path: Path) -> ConvertConfig:
     """Reads a YAML file; raises DataError on unknown keys, listing the valid ones."""
     try:
         values = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"cannot read the YAML: {error}", file=path) from error
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise DataError(f"cannot read the YAML: {error}", file=path, remedy="mend the file") from error
     if not isinstance(values, dict):
         raise DataError("not a YAML mapping", file=path, remedy="write lines of the form `name: my_set`")
     known = {item.name for item in fields(ConvertConfig)}
@@ -69,6 +69,17 @@ def load_config(path: Path) -> ConvertConfig:
     if not isinstance(columns, dict):
         raise DataError("columns is not a mapping", file=path, remedy="write `columns: {problem: NAME, answer: NAME}`")
     _reject_unknown(columns, {item.name for item in fields(Columns)}, "columns", path)
+    for name, value in values.items():
+        if name != "columns" and not isinstance(value, str):
+            raise DataError(f"{name} is {value!r:.60}, not text", file=path, remedy=f'write `{name}: "TEXT"`')
+    for name, value in columns.items():
+        paths = value if isinstance(value, list) else [value]
+        if not paths or not all(isinstance(item, str) for item in paths):
+            raise DataError(
+                f"columns.{name} is {value!r:.60}, not a dotted path or a list of them",
+                file=path,
+                remedy=f"write `{name}: NAME`",
+            )
     try:
         return ConvertConfig(**values | {"columns": columns})
     except DataError as error:

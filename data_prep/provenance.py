@@ -7,7 +7,7 @@ the work starts (it decides whether an existing file is up to date), ``rows`` ar
 """
 
 import json
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from data_prep.files import sha256_of
@@ -17,8 +17,12 @@ METADATA_KEY = "verl_htpo"
 
 
 def tool() -> dict:
-    """Name and version of this tool."""
-    return {"name": "verl-htpo data_prep", "version": version("verl-htpo")}
+    """Name and version of this tool; the version is ``unknown`` in a copy of the source that is not installed."""
+    try:
+        number = version("verl-htpo")
+    except PackageNotFoundError:
+        number = "unknown"
+    return {"name": "verl-htpo data_prep", "version": number}
 
 
 def read_provenance(path: Path) -> dict | None:

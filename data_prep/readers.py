@@ -213,6 +213,8 @@ class _TextBuffer:
                     raise DataError(
                         f"broken JSON: {error.msg}", file=self._path, place=f"row {row}", remedy=_AGAIN
                     ) from error
+            except (ValueError, RecursionError) as error:
+                raise _unusable_json(error, self._path, f"row {row}") from error
 
     def _fill(self) -> bool:
         block = self._stream.read(_CHUNK)
@@ -255,9 +257,19 @@ def _object(text: str, path: Path, place: str) -> dict:
             place=place,
             remedy="mend the line",
         ) from error
+    except (ValueError, RecursionError) as error:
+        raise _unusable_json(error, path, place) from error
     if not isinstance(value, dict):
         raise DataError("not a JSON object", file=path, place=place, remedy="give one object a line")
     return value
+
+
+def _unusable_json(error: Exception, path: Path, place: str) -> DataError:
+    """JSON that is well formed, but that Python does not load."""
+    if isinstance(error, RecursionError):
+        return DataError("JSON is nested too deeply", file=path, place=place, remedy="delete the row")
+    remedy = "write an integer of thousands of digits as text"
+    return DataError(f"unusable JSON: {_first_line(error)}", file=path, place=place, remedy=remedy)
 
 
 def _first_line(error: Exception) -> str:

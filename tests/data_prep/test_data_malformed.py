@@ -1,0 +1,123 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Malformed input gives one clear error, never a traceback; what an error advises exists."""
+
+import ast
+import re
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+
+import pytest
+from data_support import read
+
+import data_prep
+from data_prep import cli, provenance
+from data_prep.build import BuildOptions, build_split
+from data_prep.cli import main
+from data_prep.dataset import DataSet, Parsed
+from data_prep.errors import DataError
+
+DEEP = '{"problem": ' + "[" * 100_000 + "]" * 100_000 + ', "answer": 1}'
+LONG_INTEGER = '{"problem": "p", "answer": ' + "7" * 5000 + "}"
+
+
+@pytest.mark.parametrize("array", [False, True])
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"prompt": [{"role": "user"}], "answer": 1}', "no user message with content"),
+        ('{"prompt": ["a", "b"], "answer": 1}', "not of messages"),
+        ('{"problem": "\\ud800", "answer": 1}', "problem holds a lone surrogate"),
+        ('{"problem": "p", "answer": "\\udfff"}', "answer holds a lone surrogate"),
+        (DEEP, "nested too deeply"),
+        (LONG_INTEGER, "Exceeds the limit"),
+    ],
+)
+def test_malformed_rows(tmp_path: Path, capsys: pytest.CaptureFixture, line: str, message: str, array: bool) -> None:
+    source = tmp_path / ("rows.json" if array else "rows.jsonl")
+    source.write_text(f"[{line}]" if array else line)
+    assert main(["build", "deepscaler", "--source", str(source), "--out", str(tmp_path), "--bad-rows", "error"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {source}, ") and message in error and "Remedy: " in error
+
+
+class Raising(DataSet):
+    def parse(self, record: dict) -> Parsed:
+        return Parsed(problem=record["pair"][5], answer="")
+
+
+class Wrong(DataSet):
+    def parse(self, record: dict) -> Parsed:
+        return record  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"), [(Raising, "Raising.parse raised IndexError"), (Wrong, "Wrong.parse returned dict")]
+)
+def test_parse_that_fails(tmp_path: Path, kind: type[DataSet], message: str) -> None:
+    source = tmp_path / "rows.jsonl"
+    source.write_text('{"pair": [1]}')
+    with pytest.raises(DataError, match=f"rows.jsonl, row 0: {re.escape(message)}.*Remedy"):
+        build_split(kind(name="x", title="x"), "train", tmp_path / "out", BuildOptions(source=str(source)))
+
+
+@pytest.mark.parametrize(
+    ("line", "field"),
+    [
+        ("template: 5", "template is 5"),
+        ("answer: [math]", "answer is"),
+        ("dedup: {a: 1}", "dedup is"),
+        ("columns: {problem: 3}", "columns.problem is 3"),
+        ("columns: {problem: [1]}", "columns.problem is"),
+        ("split: " + "9" * 5000, "cannot read the YAML"),
+    ],
+)
+def test_yaml_of_wrong_types(tmp_path: Path, capsys: pytest.CaptureFixture, line: str, field: str) -> None:
+    config = tmp_path / "set.yaml"
+    config.write_text(f"name: set\nsource: rows.jsonl\n{line}\n")
+    assert main(["convert", "--config", str(config), "--out", str(tmp_path / "out.parquet")]) == 1
+    error = capsys.readouterr().err
+    assert field in error and "Remedy: " in error
+
+
+def test_a_source_tree_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(provenance, "version", missing)
+    assert provenance.tool()["version"] == "unknown"
+
+
+def test_another_parser_is_not_up_to_date(tmp_path: Path) -> None:
+    source, out = tmp_path / "rows.jsonl", tmp_path / "out.parquet"
+    source.write_text('{"problem": "p", "answer": "1"}')
+    options = BuildOptions(source=str(source))
+
+    def typed(answer: str) -> DataSet:
+        names: dict = {"DataSet": DataSet, "Parsed": Parsed}
+        exec(
+            f"class Typed(DataSet):\n    def parse(self, record):\n        return Parsed(problem='p', answer={answer})",
+            names,
+        )
+        return names["Typed"](name="typed", title="typed")
+
+    one, other = typed("record['answer']"), typed("str(len(record))")
+    assert not build_split(one, "train", out, options).up_to_date
+    assert build_split(one, "train", out, options).up_to_date
+    assert not build_split(other, "train", out, options).up_to_date
+    assert [row["reward_model"]["ground_truth"] for row in read(out)] == ["2"]
+
+
+def test_every_option_in_a_message_exists() -> None:
+    parser = cli._parser()
+    (commands,) = [action for action in parser._actions if action.choices]
+    known = {option for command in commands.choices.values() for option in command._option_string_actions}
+    named = {
+        option
+        for file in Path(data_prep.__file__).parent.glob("*.py")
+        if not file.name.startswith(("measure_", "synthetic_"))
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", node.value)
+    }
+    assert len(named) > 20 and named <= known, named - known
