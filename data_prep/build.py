@@ -166,7 +166,7 @@ class _Builder:
 
     def _rows(self, dropped: DigestMap) -> Iterator[Row]:
         index = 0
-        with DigestMap() as answers, DigestMap() as conflicting, DigestMap() as copies:
+        with DigestMap() as answers, DigestMap() as conflicting, DigestMap() as copies, DigestMap() as ids:
             for source_row, parsed in self._parsed():
                 problem = digest(parsed.problem)
                 if dropped.get(problem) is not None:
@@ -179,7 +179,17 @@ class _Builder:
                 if copy and self._dedup == "problems":
                     self.rows["duplicate_problems"] += 1
                     continue
-                yield self._row(parsed, index, source_row, key.hex()[:12], copy)
+                row = self._row(parsed, index, source_row, key.hex()[:12], copy)
+                first = ids.get(digest(row.id))
+                if first is not None:
+                    raise DataError(
+                        f"id {row.id!r} is of two different rows, here and in row {first}",
+                        file=None if self._source is None else self._source.name,
+                        place=f"row {source_row}",
+                        remedy="map `id` to a column of distinct values, or leave it out",
+                    )
+                ids.set(digest(row.id), source_row)
+                yield row
                 index += 1
 
     def _row(self, parsed: Parsed, index: int, source_row: int, key: str, copy: int) -> Row:

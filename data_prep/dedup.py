@@ -27,42 +27,44 @@ BATCH_BYTES = 1 << 26
 _PANDAS_INDEX = "__index_level_"
 
 
-def unique_records(path: Path, counts: dict[str, int]) -> Iterator[Record]:
-    """The rows of a file that repeat no earlier row of it, with their row numbers.
+def unique_records(path: Path, counts: dict[str, int], seen: DigestMap) -> Iterator[Record]:
+    """The rows of a file that repeat no earlier row, of it or of what ``seen`` has met, with row numbers.
 
     Adds to ``counts["read"]`` and ``counts["duplicate_rows"]``.
     """
     if path.suffix == ".parquet":
-        for first_row, rows, batch in unique_batches(path, counts):
+        for first_row, rows, batch in unique_batches(path, counts, seen):
             for start in range(0, len(rows), BATCH_ROWS):
                 chosen = rows[start : start + BATCH_ROWS]
                 yield from zip((first_row + chosen).tolist(), batch.take(pa.array(chosen)).to_pylist(), strict=True)
     else:
-        yield from unique_of(read_records(path), counts)
+        yield from unique_of(read_records(path), counts, seen)
 
 
-def unique_of(records: Iterator[Record], counts: dict[str, int]) -> Iterator[Record]:
+def unique_of(records: Iterator[Record], counts: dict[str, int], seen: DigestMap) -> Iterator[Record]:
     """As ``unique_records``, for rows that are in Python already."""
-    with DigestMap() as seen:
-        for row, record in records:
-            counts["read"] += 1
-            key = digest(json.dumps(record, sort_keys=True, default=str))
-            if seen.get(key) is None:
-                seen.set(key, row)
-                yield row, record
-            else:
-                counts["duplicate_rows"] += 1
+    for row, record in records:
+        counts["read"] += 1
+        key = digest(json.dumps(record, sort_keys=True, default=str))
+        if seen.get(key) is None:
+            seen.set(key, row)
+            yield row, record
+        else:
+            counts["duplicate_rows"] += 1
 
 
-def unique_batches(path: Path, counts: dict[str, int]) -> Iterator[tuple[int, np.ndarray, pa.RecordBatch]]:
+def unique_batches(
+    path: Path, counts: dict[str, int], seen: DigestMap
+) -> Iterator[tuple[int, np.ndarray, pa.RecordBatch]]:
     """``(row number of the batch's first row, positions of its new rows, the batch)``."""
     file = open_parquet(path)
     columns = [name for name in file.schema_arrow.names if not name.startswith(_PANDAS_INDEX)]
     total = file.metadata.num_rows
     first_row = 0
-    with DigestMap() as seen, tqdm(total=total, desc=path.name, unit=" rows", disable=None, leave=False) as progress:
+    schema = digest(*columns)
+    with tqdm(total=total, desc=path.name, unit=" rows", disable=None, leave=False) as progress:
         for batch in _read_ahead(parquet_batches(path, columns, *_batch_plan(file.metadata))):
-            rows = _new_rows(batch, seen)
+            rows = _new_rows(batch, seen, schema)
             counts["read"] += len(batch)
             counts["duplicate_rows"] += len(batch) - len(rows)
             if len(rows):
@@ -88,7 +90,7 @@ def _read_ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             yield batch
 
 
-def _new_rows(batch: pa.RecordBatch, seen: DigestMap) -> np.ndarray:
+def _new_rows(batch: pa.RecordBatch, seen: DigestMap, schema: bytes) -> np.ndarray:
     """Positions of the rows that are in no earlier batch, each once; remembers them in ``seen``."""
     new = []
     for positions in _by_list_lengths(batch):
@@ -99,7 +101,7 @@ def _new_rows(batch: pa.RecordBatch, seen: DigestMap) -> np.ndarray:
             candidates = distinct[start : start + BATCH_ROWS]
             texts = _row_texts([leaf.take(pa.array(candidates)) for leaf in leaves])
             for position, text in zip(positions[candidates].tolist(), texts, strict=True):
-                key = hashlib.blake2b(text, digest_size=DIGEST_BYTES).digest()
+                key = hashlib.blake2b(text, digest_size=DIGEST_BYTES, key=schema).digest()
                 if seen.get(key) is None:
                     seen.set(key, position)
                     new.append(position)

@@ -21,6 +21,7 @@ from statistics import median
 import pyarrow.parquet as pq
 
 from data_prep.dedup import unique_batches
+from data_prep.digests import DigestMap
 
 COLUMNS = ["prompt", "extra_info.index"]
 
@@ -38,7 +39,8 @@ def read_whole(path: Path) -> int:
 
 def deduplicate(path: Path) -> int:
     """Finds the distinct rows, all columns."""
-    return sum(len(rows) for _, rows, _ in unique_batches(path, {"read": 0, "duplicate_rows": 0}))
+    with DigestMap() as seen:
+        return sum(len(rows) for _, rows, _ in unique_batches(path, {"read": 0, "duplicate_rows": 0}, seen))
 
 
 @dataclass(frozen=True)

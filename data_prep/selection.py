@@ -13,8 +13,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from data_prep.contract import contract_batches, derived_recipe, require_contract
+from data_prep.contract import contract_batches, derived_recipe, extra, require_contract
 from data_prep.dataset import value_at
+from data_prep.digests import DigestMap, digest
 from data_prep.errors import DataError
 from data_prep.files import refuse_overwriting, sha256_of
 from data_prep.lengths import load_tokenizer, prompt_lengths
@@ -80,6 +81,8 @@ def select(path: Path, out: Path, selection: Selection) -> dict[str, int]:
     rates = None
     if selection.verdicts is not None:
         rates = read_pass_rates(selection.verdicts, selection.verdict_key)
+        if selection.verdict_key != "problem":
+            _require_distinct(path, selection.verdict_key)
     chosen = _draw(_conditions(path, selection, rates, counts), selection, counts)
     if rates is not None and not rates.used:
         raise DataError(
@@ -90,6 +93,24 @@ def select(path: Path, out: Path, selection: Selection) -> dict[str, int]:
     recipe = derived_recipe("select", [path], selection.record())
     write_dataset(out, _chosen_batches(path, chosen, rates), recipe, counts)
     return counts
+
+
+def _require_distinct(path: Path, key: str) -> None:
+    """Raises DataError when two rows of the file would get the same verdicts by ``key``."""
+    row = 0
+    with DigestMap() as seen:
+        for batch in contract_batches(path, ["data_source", "extra_info"]):
+            for value, source in zip(extra(batch, key), batch["data_source"].to_pylist(), strict=True):
+                place = digest(str(value), source if key == "index" else "")
+                first = seen.get(place)
+                if first is not None:
+                    raise DataError(
+                        f"{key} {value!r} of {source} is in row {first} and in row {row}: verdicts may mean either",
+                        file=path,
+                        remedy="mix each set and split once" + (", or use --verdict-key id" if key == "index" else ""),
+                    )
+                seen.set(place, row)
+                row += 1
 
 
 def _conditions(

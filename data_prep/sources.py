@@ -8,6 +8,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from data_prep.dedup import unique_of, unique_records
+from data_prep.digests import DigestMap
 from data_prep.errors import DataError
 from data_prep.files import sha256_of
 from data_prep.readers import FORMATS, Record, read_records
@@ -25,19 +26,20 @@ class Files:
         return ", ".join(str(path) for path in self.paths)
 
     def records(self, unique: bool, counts: dict[str, int]) -> Iterator[Record]:
-        """``(row, record)``; with ``unique`` a row that repeats an earlier one of its file is left out.
+        """``(row, record)``; with ``unique`` a row that repeats an earlier one is left out.
 
         Adds to ``counts["read"]`` and ``counts["duplicate_rows"]``.
         """
-        for path in self.paths:
-            offset = counts["read"]
-            if unique:
-                for row, record in unique_records(path, counts):
-                    yield offset + row, record
-            else:
-                for row, record in read_records(path):
-                    counts["read"] += 1
-                    yield offset + row, record
+        with DigestMap() as seen:
+            for path in self.paths:
+                offset = counts["read"]
+                if unique:
+                    for row, record in unique_records(path, counts, seen):
+                        yield offset + row, record
+                else:
+                    for row, record in read_records(path):
+                        counts["read"] += 1
+                        yield offset + row, record
 
     def describe(self) -> list[dict]:
         """Name, size and SHA-256 of every file, for the provenance."""
@@ -56,7 +58,8 @@ class Hub:
         """``(row, record)``; as ``Files.records``."""
         rows = self._rows()
         if unique:
-            yield from unique_of(rows, counts)
+            with DigestMap() as seen:
+                yield from unique_of(rows, counts, seen)
             return
         for row, record in rows:
             counts["read"] += 1

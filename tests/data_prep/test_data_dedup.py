@@ -30,7 +30,7 @@ def expected(path: Path) -> list[tuple[int, dict]]:
 
 def check(path: Path) -> int:
     counts = {"read": 0, "duplicate_rows": 0}
-    found = list(unique_records(path, counts))
+    found = list(unique_records(path, counts, DigestMap()))
     assert found == expected(path)
     assert counts == {"read": pq.read_metadata(path).num_rows, "duplicate_rows": counts["read"] - len(found)}
     return len(found)
@@ -75,7 +75,7 @@ def test_pandas_index_does_not_count(tmp_path: Path) -> None:
     table = dapo_table(3, copies=2)
     path = tmp_path / "data.parquet"
     pq.write_table(table.append_column("__index_level_0__", pa.array(range(6))), path)
-    rows = list(unique_records(path, {"read": 0, "duplicate_rows": 0}))
+    rows = list(unique_records(path, {"read": 0, "duplicate_rows": 0}, DigestMap()))
     assert [row for row, _ in rows] == [0, 1, 2]
     assert "__index_level_0__" not in rows[0][1]
 

@@ -182,7 +182,10 @@ def test_select_by_measured_pass_rate(tmp_path: Path, parts: list[Path], unmeasu
 
 def test_verdicts_of_math_dapo_scores_in_parquet_by_index(tmp_path: Path, parts: list[Path]) -> None:
     verdicts = tmp_path / "verdicts.parquet"
-    pq.write_table(pa.table({"index": [0, 0, 1, 1], "score": [1.0, -1.0, -1.0, -1.0]}), verdicts)
+    pq.write_table(
+        pa.table({"data_source": ["a", "a", "a", "b"], "index": [0, 0, 1, 2], "score": [1.0, -1.0, -1.0, -1.0]}),
+        verdicts,
+    )
     out = tmp_path / "out.parquet"
     select(parts[0], out, Selection(verdicts=verdicts, verdict_key="index", pass_rate=(0, 1)))
     assert [row["extra_info"]["pass_rate"] for row in read(out)] == [0.5, 0.0]

@@ -3,9 +3,12 @@
 """Commands that would quietly write wrong rows or lose a file."""
 
 import fcntl
+import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from data_support import read, write_contract
 
@@ -74,3 +77,53 @@ def test_a_writer_that_comes_late_leaves_the_finished_output_whole(
         stream.write(b"second")
     assert path.read_bytes() == b"second"
     assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
+
+
+def test_verdicts_by_index_label_no_row_of_another_set(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    parts = [
+        write_contract(tmp_path / f"{name}.parquet", [f"{name} {i}" for i in range(3)], name=name) for name in "ab"
+    ]
+    mixed, out, verdicts = tmp_path / "mixed.parquet", tmp_path / "out.parquet", tmp_path / "verdicts.jsonl"
+    assert main(["mix", *map(str, parts), "--out", str(mixed)]) == 0
+    command = ["select", str(mixed), "--verdicts", str(verdicts), "--verdict-key", "index", "--out", str(out)]
+    verdicts.write_text(json.dumps({"index": 0, "acc": 1}))
+    assert main(command) == 1
+    assert "without its data_source" in capsys.readouterr().err
+    verdicts.write_text(json.dumps({"index": 0, "acc": 1, "data_source": "a"}))
+    assert main(command) == 0
+    rated = [row["extra_info"]["problem"] for row in read(out) if row["extra_info"]["pass_rate"] is not None]
+    assert rated == ["a 0"]
+
+
+def test_verdicts_for_rows_of_one_index_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    path, verdicts = tmp_path / "two.parquet", tmp_path / "verdicts.jsonl"
+    table = pq.read_table(write_contract(tmp_path / "one.parquet", ["p", "q"]))
+    pq.write_table(pa.concat_tables([table, table]), path)
+    verdicts.write_text(json.dumps({"index": 0, "acc": 1, "data_source": "set"}))
+    command = ["select", str(path), "--verdicts", str(verdicts), "--verdict-key", "index", "--out", str(tmp_path / "o")]
+    assert main(command) == 1
+    assert "index 0 of set is in row 0 and in row 2" in capsys.readouterr().err
+
+
+def test_one_id_for_two_problems_is_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    source, config = tmp_path / "rows.jsonl", tmp_path / "set.yaml"
+    source.write_text("".join(json.dumps({"problem": f"p{i}", "answer": "1", "key": "k"}) + "\n" for i in range(2)))
+    config.write_text("name: set\nsource: rows.jsonl\ncolumns: {id: key}\n")
+    assert main(["convert", "--config", str(config), "--out", str(tmp_path / "out.parquet")]) == 1
+    assert "rows.jsonl, row 1: id 'set/k' is of two different rows, here and in row 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+def test_copies_across_shards_are_removed(tmp_path: Path, suffix: str) -> None:
+    for shard, numbers in enumerate([(0, 1, 1), (1, 2, 0)]):
+        records = [{"problem": f"p{i}", "answer": str(i)} for i in numbers]
+        path = tmp_path / f"deepscaler-{shard}.{suffix}"
+        if suffix == "parquet":
+            pq.write_table(pa.Table.from_pylist(records), path)
+        else:
+            path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    out = tmp_path / "out"
+    assert main(["build", "deepscaler", "--source", str(tmp_path), "--out", str(out)]) == 0
+    rows = read(out / "deepscaler" / "train.parquet")
+    assert [row["extra_info"]["problem"] for row in rows] == ["p0", "p1", "p2"]
+    assert [row["extra_info"]["source_row"] for row in rows] == [0, 1, 4]
