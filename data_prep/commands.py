@@ -137,6 +137,9 @@ def decontaminate(arguments: Namespace) -> int:
     for path in arguments.against:
         total = sum(problem.file == path for problem in report.problems)
         print(f"{path}: {len(report.contaminated(path)):,} of {total:,} problems contaminated")
+        exact, none = report.compared("exact", path), report.compared("none", path)
+        if exact or none:
+            print(f"  {exact:,} shorter than {arguments.n} words, compared as a whole; {none:,} could not be compared")
     remove = report.rows_to_remove()
     print(f"{arguments.train}: {len(remove):,} of {report.train_rows:,} rows match a contaminated problem")
     if arguments.report:

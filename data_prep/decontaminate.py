@@ -7,6 +7,9 @@ The share of an evaluation problem is the part of its n-word shingles that occur
 problem. Boilerplate spread over many rows ("where m and n are relatively prime ...") can keep the share of a problem
 up after that; such problems are counted as ``remaining``.
 
+An evaluation problem of fewer than n words has no shingle: it is compared as a whole, apart from case, white space and
+LaTeX spacing.
+
 The evaluation problems are held in memory, the training file is streamed.
 """
 
@@ -21,7 +24,7 @@ from tqdm import tqdm
 from data_prep.contract import contract_batches, derived_recipe, extra, keep_rows, require_contract
 from data_prep.errors import DataError
 from data_prep.files import atomic_output
-from data_prep.shingles import shingles
+from data_prep.shingles import normalised, shingles
 from data_prep.writer import write_dataset
 
 Places = dict[str, list[int]]
@@ -38,6 +41,10 @@ class EvalProblem:
     text: str
     answer: str
     shingles: int
+    kind: str = "shingles"
+    """How it is compared: ``shingles``, ``exact`` (too short for them), or ``none`` (no text)."""
+    data_source: str = ""
+    index: int | None = None
     share: float = 0.0
     matches: list["Match"] = field(default_factory=list)
 
@@ -67,7 +74,11 @@ class Report:
     def contaminated(self, file: Path | None = None) -> list[EvalProblem]:
         """Contaminated problems, of one evaluation file or of all."""
         chosen = [p for p in self.problems if file is None or p.file == file]
-        return [p for p in chosen if p.shingles and p.share >= self.threshold]
+        return [p for p in chosen if p.share >= self.threshold]
+
+    def compared(self, kind: str, file: Path | None = None) -> int:
+        """Number of evaluation problems that were compared in this way."""
+        return sum(p.kind == kind for p in self.problems if file is None or p.file == file)
 
     def rows_to_remove(self) -> frozenset[int]:
         """Training rows that hold the threshold share of a contaminated problem."""
@@ -85,12 +96,19 @@ def find_overlap(
         raise DataError(f"n={n}, threshold={threshold} out of range", remedy="use n >= 1 and 0 < threshold <= 1")
     problems, places = _index(evals, n)
     seen: list[set[str]] = [set() for _ in problems]
+    short: dict[str, list[EvalProblem]] = defaultdict(list)
+    for problem in problems:
+        if problem.kind == "exact":
+            short[normalised(problem.text)].append(problem)
     rows = require_contract(train)
     for row, row_id, text, answer in tqdm(
         _problems(train), total=rows, desc=train.name, unit=" rows", disable=None, leave=False
     ):
         if row in skip:
             continue
+        for problem in short.get(normalised(text), ()) if short else ():
+            problem.share = 1.0
+            problem.matches.append(Match(row, row_id, answer, 1.0, text))
         counts: Counter[int] = Counter()
         for shingle in shingles(text, n):
             for number in places.get(shingle, ()):
@@ -101,7 +119,8 @@ def find_overlap(
             if share >= threshold:
                 problems[number].matches.append(Match(row, row_id, answer, round(share, 4), text))
     for problem, held in zip(problems, seen, strict=True):
-        problem.share = len(held) / problem.shingles if problem.shingles else 0.0
+        if problem.kind == "shingles":
+            problem.share = len(held) / problem.shingles
     return Report(problems, threshold, rows)
 
 
@@ -134,11 +153,13 @@ def _index(evals: list[Path], n: int) -> tuple[list[EvalProblem], Places]:
     problems: list[EvalProblem] = []
     places: Places = defaultdict(list)
     for file in evals:
-        for row, row_id, text, answer in _problems(file):
+        about = _about(file)
+        for (row, row_id, text, answer), (source, index) in zip(_problems(file), about, strict=True):
             found = shingles(text, n)
             for shingle in found:
                 places[shingle].append(len(problems))
-            problems.append(EvalProblem(file, row, row_id, text, answer, len(found)))
+            kind = "shingles" if found else "exact" if normalised(text) else "none"
+            problems.append(EvalProblem(file, row, row_id, text, answer, len(found), kind, source, index))
     return problems, dict(places)
 
 
@@ -150,3 +171,9 @@ def _problems(path: Path) -> Iterator[tuple[int, str, str, str]]:
         for row_id, text, answer in zip(extra(batch, "id"), extra(batch, "problem"), answers, strict=True):
             yield row, row_id, text, answer
             row += 1
+
+
+def _about(path: Path) -> Iterator[tuple[str, int | None]]:
+    """``(data_source, index)`` of every row."""
+    for batch in contract_batches(path, ["data_source", "extra_info"]):
+        yield from zip(batch["data_source"].to_pylist(), extra(batch, "index"), strict=True)

@@ -7,9 +7,20 @@ Words are runs of letters and digits in lower case, a Chinese character being a 
 """
 
 import re
+import unicodedata
 
 _COMMAND = re.compile(r"\\[a-zA-Z]+")
 _WORD = re.compile(r"[\u3400-\u9fff]|[^\W_\u3400-\u9fff]+")
+
+
+_LAYOUT = re.compile(r"\\(left|right|displaystyle|,|;|!|:| )|[\s$~]")
+_FRACTION = re.compile(r"\\[dt]frac")
+
+
+def normalised(text: str) -> str:
+    """The text without case, white space, dollars, LaTeX spacing and closing punctuation; operators stay."""
+    plain = _LAYOUT.sub("", unicodedata.normalize("NFKC", text).casefold())
+    return _FRACTION.sub(r"\\frac", plain).rstrip(".?!。？！")
 
 
 def words(text: str) -> list[str]:

@@ -127,3 +127,18 @@ def test_copies_across_shards_are_removed(tmp_path: Path, suffix: str) -> None:
     rows = read(out / "deepscaler" / "train.parquet")
     assert [row["extra_info"]["problem"] for row in rows] == ["p0", "p1", "p2"]
     assert [row["extra_info"]["source_row"] for row in rows] == [0, 1, 4]
+
+
+def test_short_problems_are_compared_as_a_whole(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    train = write_contract(tmp_path / "train.parquet", ["Compute $1 + 2$.", "Compute 1 - 2", "other"], name="train")
+    evaluation = write_contract(tmp_path / "test.parquet", ["compute $1+2$", "Compute 2 - 1", "..."], name="eval")
+    report, out = tmp_path / "report.jsonl", tmp_path / "clean.parquet"
+    command = ["decontaminate", str(train), "--against", str(evaluation), "--report", str(report), "--out", str(out)]
+    assert main(command) == 0
+    text = capsys.readouterr().out
+    assert "1 of 3 problems contaminated" in text and "2 shorter than 12 words" in text
+    assert "1 could not be compared" in text and "0 problems remaining" in text
+    (line,) = map(json.loads, report.read_text().splitlines())
+    assert (line["data_source"], line["index"], line["kind"]) == ("eval", 0, "exact")
+    assert [match["row"] for match in line["matches"]] == [0]
+    assert [row["extra_info"]["problem"] for row in read(out)] == ["Compute 1 - 2", "other"]
