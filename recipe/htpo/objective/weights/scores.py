@@ -9,8 +9,8 @@ g_t = e_{y_t} - q_t, the score is
     s_t = sum over correct responses i of w_i sum_k <g_ik, g_t> <h_ik, h_t> = g_t^T M h_t,  M = sum w_i g_ik h_ik^T
 
 M is built from chunks of tokens, one block of vocabulary columns at a time, so memory holds a block of M, a chunk of
-logits and a few numbers per token: nothing of tokens x vocabulary and nothing of tokens x tokens. Logits are computed
-twice: for the normaliser over the whole vocabulary, and for the columns of the scores.
+logits and a few numbers per token: nothing of tokens x vocabulary and nothing of tokens x tokens. Logits are made
+anew where they are used: over the whole vocabulary for the normaliser, and at the scored columns for M and for s.
 """
 
 from collections.abc import Iterator

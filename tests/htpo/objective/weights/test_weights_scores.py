@@ -147,7 +147,7 @@ def test_temperature_divides_the_logits():
     tokens, head = tokens_of(MIXED), head_of(MIXED).weight
     warm = influence_scores(tokens, Head(head, temperature=2.5), length_normalised=True)
     scaled = influence_scores(tokens, Head(head / 2.5), length_normalised=True)
-    torch.testing.assert_close(warm.score, scaled.score, rtol=1e-12, atol=1e-12)
+    assert torch.allclose(warm.score, scaled.score, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("name, parameters", [("thr", {"p": -0.1}), ("nthr", {"eta": 0.25, "beta": 0.1})])
@@ -253,8 +253,8 @@ def test_two_shards_of_the_vocabulary_and_two_parts_of_the_tokens(cut, owners, v
     options |= {"token_chunk": 2, "vocab_block": 4}
     whole = influence_scores(tokens, head_of(given_prompt), **options)
     for (_, part), scores in sharded(given_prompt, cut, owner, **options).items():
-        torch.testing.assert_close(scores.score, whole.score[owner == part], rtol=1e-12, atol=1e-12)
-        torch.testing.assert_close(scores.anchor, whole.anchor, rtol=1e-12, atol=1e-12, equal_nan=True)
+        assert torch.allclose(scores.score, whole.score[owner == part], rtol=1e-12, atol=1e-12)
+        assert torch.allclose(scores.anchor, whole.anchor, rtol=1e-12, atol=1e-12, equal_nan=True)
 
 
 class _PeakMemory(TorchDispatchMode):
@@ -264,6 +264,11 @@ class _PeakMemory(TorchDispatchMode):
         super().__init__()
         self._alive: WeakIdKeyDictionary = WeakIdKeyDictionary()
         self.peak = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled: without the import of the compiler the mode starts seconds sooner."""
+        return False
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
@@ -282,7 +287,7 @@ def test_peak_memory_grows_by_a_few_numbers_per_token(vocab, exclude):
     generator = torch.Generator().manual_seed(0)
     head = Head(torch.randn(vocabulary, width, generator=generator))
     peaks = {}
-    for length in (64, 128, 256):
+    for length in (32, 64, 128):
         response = torch.arange(4).repeat_interleave(length)
         hidden = torch.randn(4 * length, width, generator=generator)
         token = torch.randint(vocabulary, response.shape, generator=generator)
@@ -298,12 +303,12 @@ def test_peak_memory_grows_by_a_few_numbers_per_token(vocab, exclude):
                 vocab_block=block,
             )
         peaks[length] = memory.peak
-    # Bytes per further token of the prompt; one row of logits is 1,024 and one of T+ x T- is 1,024 and more.
-    per_token = (peaks[256] - peaks[128]) / (4 * 128)
+    # Bytes per further token of the prompt; one row of logits is 1,024 and one of T+ x T- is 512 and more.
+    per_token = (peaks[128] - peaks[64]) / (4 * 64)
     assert per_token < 128
-    # Linear: the step from 128 to 256 costs twice that from 64 to 128.
-    assert peaks[256] - peaks[128] < 2.2 * (peaks[128] - peaks[64])
-    assert peaks[256] < 4 * (4 * 256) * vocabulary / 2
+    # Linear: the step from 64 to 128 costs twice that from 32 to 64.
+    assert peaks[128] - peaks[64] < 2.2 * (peaks[64] - peaks[32])
+    assert peaks[128] < 4 * (4 * 128) * vocabulary / 2
 
 
 def test_bf16_inputs_are_summed_in_fp32():
