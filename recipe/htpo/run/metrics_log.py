@@ -69,7 +69,7 @@ def recover_saved_step(output_dir: str | Path, checkpoint: Path) -> None:
     with files[-1].open("rb+") as stream:
         # On a line of its own, after what a killed process did not finish.
         unfinished = stream.read()[-1:] not in (b"", b"\n")
-        stream.write(b"\n" * unfinished + saved.read_bytes() + b"\n")
+        stream.write(b"\n" * unfinished + orjson.dumps({"step": step, "data": data}) + b"\n")
 
 
 def validation_accuracy(metrics: dict[str, Any]) -> dict[str, float]:

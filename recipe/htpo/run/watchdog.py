@@ -55,7 +55,12 @@ class Watchdog:
 
     def _watch(self) -> None:
         while not self._stopped.wait(min(1.0, self.timeout_s / 4)):
-            seen = self._progress()
+            try:
+                seen = self._progress()
+            except Exception as error:
+                # What is looked at changes in another thread; the watch goes on, and this is no progress.
+                seen = self._seen
+                print(f"HTPO watchdog: cannot see the progress: {error!r}", file=sys.stderr, flush=True)
             if seen != self._seen:
                 self._seen, self._last_beat = seen, time.monotonic()
             if time.monotonic() - self._last_beat > self.timeout_s:

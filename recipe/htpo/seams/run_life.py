@@ -37,7 +37,11 @@ class RunLifeMixin(PPOTrainer):
     def init(self) -> None:
         # Armed by the run, not by making a trainer.
         self.watchdog.start("the start of the workers and the rollout servers")
-        super().init()
+        try:
+            super().init()
+        except BaseException:
+            self.watchdog.stop()
+            raise
 
     def fit(self, agent_loop_manager: Any) -> None:
         try:

@@ -57,6 +57,14 @@ def test_without_progress_the_phase_ends_it():
     assert result.returncode == EXIT_CODE and "in generation of step 1" in result.stderr
 
 
+def test_a_failing_look_is_no_progress_and_no_end_of_the_watch():
+    failing = "watchdog = Watchdog(0.4, progress=lambda: 1 / 0)\nwatchdog.start('x')\ntime.sleep(60)\n"
+    result = run(failing)
+    assert result.returncode == EXIT_CODE
+    assert "cannot see the progress: ZeroDivisionError" in result.stderr
+    assert "no progress for 0 s in x" in result.stderr
+
+
 def test_it_leaves_no_thread_behind():
     before = threading.active_count()
     watchdog = Watchdog(timeout_s=100)
