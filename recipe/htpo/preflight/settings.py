@@ -78,6 +78,29 @@ def check_objective(config: DictConfig) -> Iterator[Problem]:
         )
 
 
+def check_distillation(config: DictConfig) -> Iterator[Problem]:
+    """verl adds its distillation loss inside the loss that this recipe replaces."""
+    if OmegaConf.select(config, "distillation.enabled"):
+        yield Problem(
+            "distillation.enabled",
+            "is True, but the HTPO loss replaces the one in which verl distils, so nothing would be distilled",
+            "set it to False",
+        )
+
+
+def check_entropy_precision(config: DictConfig) -> Iterator[Problem]:
+    """Token entropies that group tokens are computed in fp32."""
+    actor = config.actor_rollout_ref.actor
+    if config.trainer.device == "cpu" or actor.strategy not in ("fsdp", "fsdp2"):
+        return
+    if not actor.entropy_from_logits_with_chunking:
+        yield Problem(
+            "actor_rollout_ref.actor.entropy_from_logits_with_chunking",
+            "is False, so entropies come from bf16 logits: low ones are rounding, and the detach rules pick at random",
+            "set it to True (verl then computes them in fp32, chunk by chunk)",
+        )
+
+
 def objective_warnings(config: DictConfig) -> Iterator[str]:
     """What is allowed and known to go wrong; `config` has no problems."""
     objective = objective_config(config)
