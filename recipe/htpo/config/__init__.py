@@ -14,7 +14,9 @@ from recipe.htpo.objective import ObjectiveConfig
 def compose(overrides: Sequence[str] = (), config_name: str = "htpo_trainer") -> DictConfig:
     """Compose a configuration as the command line would; unknown keys and groups are Hydra's errors."""
     with initialize_config_module(__name__, version_base=None):
-        return _compose(config_name, overrides=list(overrides))
+        config = _compose(config_name, overrides=list(overrides))
+    follow_objective(config)
+    return config
 
 
 def follow_objective(config: DictConfig) -> None:

@@ -52,7 +52,7 @@ def check_missing(config: DictConfig) -> Iterator[Problem]:
 def check_objective(config: DictConfig) -> Iterator[Problem]:
     """The table of objectives is valid and is the one that will be trained with."""
     try:
-        objective = objective_config(config)
+        objective_config(config)
     except ValueError as error:
         yield Problem("objective", str(error), "choose a preset with objective=NAME, or correct the field")
         return
@@ -62,12 +62,6 @@ def check_objective(config: DictConfig) -> Iterator[Problem]:
             "actor_rollout_ref.actor.policy_loss.loss_mode",
             f"is {loss_mode}, so the table of objectives would have no effect",
             "use htpo; objective=dapo is verl's vanilla loss, bit for bit",
-        )
-    if objective.entropy_source == "current" and not config.actor_rollout_ref.actor.calculate_entropy:
-        yield Problem(
-            "objective.entropy_source",
-            "is `current`, but the update does not compute the entropy",
-            "set actor_rollout_ref.actor.calculate_entropy=True, or objective.entropy_source=old",
         )
     correction = config.algorithm.get("rollout_correction")
     if correction is not None and correction.get("bypass_mode"):

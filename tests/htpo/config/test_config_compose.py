@@ -59,6 +59,14 @@ def test_every_preset_composes_to_what_it_says(preset):
     assert config.trainer.experiment_name == preset and config.htpo.output_dir == f"outputs/htpo/{preset}"
 
 
+def test_an_objective_that_needs_the_current_entropy_gets_it():
+    actor = compose(["objective=htpo_released"]).actor_rollout_ref.actor
+    assert actor.calculate_entropy and actor.entropy_checkpointing and actor.fsdp_config.entropy_checkpointing
+    megatron = compose(["objective.entropy_source=current", "model_engine=megatron"]).actor_rollout_ref.actor
+    assert megatron.calculate_entropy
+    assert not compose([]).actor_rollout_ref.actor.calculate_entropy
+
+
 def test_one_cell_from_the_command_line():
     objective = objective_config(compose(["objective.cells.hard_wrong_high.rule=ppo"]))
     assert objective == load_preset("htpo", {"cells": {"hard_wrong_high": {"rule": "ppo"}}})

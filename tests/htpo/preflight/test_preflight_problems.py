@@ -18,7 +18,7 @@ from recipe.htpo.lab.model import make_model, make_tokenizer
 from recipe.htpo.main_htpo import main as train_main
 from recipe.htpo.preflight import EXIT_CODE, config_problems, find_problems
 from recipe.htpo.preflight.__main__ import main as preflight_main
-from recipe.htpo.preflight.settings import LEGACY_KEYS
+from recipe.htpo.preflight.settings import LEGACY_KEYS, objective_warnings
 from recipe.htpo.run.record import write_config
 
 ACTOR = "actor_rollout_ref.actor"
@@ -37,6 +37,21 @@ def test_so_do_the_other_presets(sound, preset):
     assert config_problems(compose([*sound, f"objective={preset}"])) == []
 
 
+def test_an_unbounded_penalty_with_several_updates_is_warned_of(sound):
+    def warnings(*overrides):
+        return list(objective_warnings(compose([*sound, *overrides])))
+
+    assert warnings("objective=htpo") == warnings("objective=dapo") == []
+    (warning,) = warnings("objective=htpo_paper")
+    assert "objective.cells.hard_wrong_high.floor is 0 with" in warning and "easy_wrong_high" in warning
+    assert warnings("objective=ce_gppo")
+    floors = [f"objective.cells.{name}.floor=0.7" for name in ("hard_wrong_high", "easy_wrong_high")]
+    assert warnings("objective=htpo_paper", *floors) == []
+    assert (
+        warnings("objective=htpo_paper", "actor_rollout_ref.actor.ppo_mini_batch_size=${data.train_batch_size}") == []
+    )
+
+
 # What is broken -> the field that is named, words of the message, words of the remedy.
 CONFIGURATION = [
     (["data.train_files=null"], "data.train_files", "has no value", "set data.train_files="),
@@ -48,7 +63,7 @@ CONFIGURATION = [
     (["objective.cells.hard_correct_high.rule=encorage"], "objective", "encourage", "correct the field"),
     (["objective.cells.hard_correct_high.region=up"], "objective", "Valid values: all, inside", "correct the field"),
     (["+objective.cells.hard_correct_high.regoin=up"], "objective", "unknown keys: regoin", "correct the field"),
-    (["objective.entropy_source=current"], "objective.entropy_source", "does not compute", "calculate_entropy=True"),
+    (["distillation.enabled=True"], "distillation.enabled", "nothing would be distilled", "False"),
     ([f"{ACTOR}.policy_loss.loss_mode=vanilla"], f"{ACTOR}.policy_loss.loss_mode", "is vanilla", "objective=dapo"),
     (["algorithm.rollout_correction.bypass_mode=True"], "algorithm.rollout_correction.bypass_mode", "entropy", "False"),
     (["trainer.v1.trainer_mode=sync"], "trainer.v1.trainer_mode", "does not install", "htpo_sync"),
@@ -120,7 +135,7 @@ def test_plugin_missing(sound, monkeypatch):
 
 def test_versions(sound, monkeypatch):
     monkeypatch.setattr("recipe.htpo.preflight.environment.VERL", "0.9.1")
-    required = {"cpu": {"verl": "0.9.0", "no-such-distribution": "1.0"}}
+    required = {"cpu": {"verl": "==0.9.0", "no-such-distribution": "==1.0"}}
     monkeypatch.setattr("recipe.htpo.preflight.environment.REQUIRED", required)
     problems = find_problems(compose(sound))
     assert [problem.message for problem in problems] == [
