@@ -126,7 +126,7 @@ def test_rollout_agrees_with_trainer(first_steps: Steps, second: Run) -> None:
     assert first_steps[1]["actor/grad_norm"] > 0
 
 
-def test_report_and_picture(first: Run) -> None:
+def test_report_and_picture(first: Run, first_steps: Steps) -> None:
     assert "held-out arithmetic" in first.output and "peak memory" in first.output
     assert "95 % interval" in first.output and "verdict: " in first.output
     assert first_steps[1]["htpo/treated_frac"] > 0
