@@ -147,8 +147,11 @@ def test_two_ranks_do_what_one_does(two_ranks: Run, one_rank: Run) -> None:
     compared = 0
     for step in STEPS:
         for name, value in two[step].items():
-            # A batch that was read has no differences of its own to the server, and memory is a machine's.
+            # A batch that was read has no differences of its own to the server and no dropped prompts beside it, and
+            # memory is a machine's.
             if name.startswith(("htpo/", "actor/", "critic/", "reward/")) and "perf" not in name:
+                if name == "htpo/pass_rate_generated":
+                    continue
                 assert one[step][name] == pytest.approx(value, rel=RELATIVE, abs=ABSOLUTE), (step, name)
                 compared += 1
     assert compared > 100 * len(STEPS)
