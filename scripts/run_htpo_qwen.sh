@@ -44,7 +44,8 @@ names_of() {
   local file names=()
   for file in "$@"; do
     file="${file##*/}"
-    names+=("${file%.yaml}")
+    # What all of a folder start from is none of them.
+    [[ "$file" == base.yaml ]] || names+=("${file%.yaml}")
   done
   echo "${names[*]}"
 }

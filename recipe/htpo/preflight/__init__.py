@@ -38,7 +38,6 @@ SETTINGS_CHECKS: tuple[Check, ...] = (
     settings.check_missing,
     settings.check_objective,
     settings.check_distillation,
-    settings.check_entropy_precision,
     settings.check_trainer_mode,
     settings.check_legacy_reward_keys,
     checkpoints.check_checkpoints,
@@ -50,6 +49,7 @@ BASIC_CHECKS: tuple[Check, ...] = (engine.check_engine, numbers.check_numbers)
 
 ENGINE_CHECKS: tuple[Check, ...] = (
     precision.check_cpu,
+    settings.check_entropy_precision,
     megatron.check_megatron,
     unread.check_unread,
     unread.check_misleading,

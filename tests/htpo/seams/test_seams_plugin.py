@@ -86,12 +86,11 @@ def test_the_cpu_platform_is_there_only_where_asked_for(plain, on_cpu):
 def test_names_are_in_verls_registries(plain):
     assert plain["algorithms"] == [True, True]
     assert not plain["trainer_before"]
-    assert plain["trainers"]["htpo_sync"][:3] == ["HTPOTrainerSync", "HTPOTrainerMixin", "PPOTrainerSync"]
-    assert plain["trainers"]["htpo_colocate_async"][:3] == [
-        "HTPOTrainerColocateAsync",
-        "HTPOTrainerMixin",
-        "PPOTrainerColocateAsync",
-    ]
+    for name, own, verls in (
+        ("htpo_sync", "HTPOTrainerSync", "PPOTrainerSync"),
+        ("htpo_colocate_async", "HTPOTrainerColocateAsync", "PPOTrainerColocateAsync"),
+    ):
+        assert plain["trainers"][name][:4] == [own, "HTPOTrainerMixin", "RunLifeMixin", verls]
 
 
 def test_our_modules_may_be_imported_before_verls():
