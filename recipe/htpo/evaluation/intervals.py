@@ -1,0 +1,200 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""How sure a mean over prompts, or over seeds and prompts, is; at one budget and over a whole curve.
+
+Prompts are what was drawn from a population, and samples of one prompt are not independent, so the standard error is
+clustered by prompt (arXiv 2411.00640, section 2.2): that of the prompts' own means. Seeds of training are a second,
+crossed factor: its variance is that of the seeds' means less what prompts and samples explain (analysis of variance
+with random effects; Searle, Casella, McCulloch, Variance Components, chapter 4). An interval's half-width is the root
+of the sum of both variances, each times the square of its own quantile of Student's t, so that few seeds give a wide
+interval. With one seed the interval is that of these very weights: it says nothing of training again.
+
+A band holds the whole curve with 95 %: the clustered standard errors are widened by one factor, the quantile of the
+largest standardised deviation over all budgets (sup-t band, Montiel Olea and Plagborg-Moller, 2019) in a hierarchical
+bootstrap that draws seeds and prompts.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import bootstrap, norm
+from scipy.stats import t as student_t
+
+from recipe.htpo.evaluation.pass_at_k import Floats
+
+LEVEL = 0.05
+RESAMPLES = 2000
+BATCH = 500
+SEED = 0
+POWER = 0.8
+SMALLEST_P = 1e-12
+BISECTIONS = 40
+
+
+@dataclass(frozen=True)
+class Factor:
+    """Values of `S` seeds on the same `P` prompts at `K` budgets, as they enter a mean."""
+
+    values: Floats
+    """`[S, P, K]`."""
+    sign: int = 1
+    """-1 where the mean is subtracted."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its uncertainty at each of `K` budgets. Arrays are `[K]` float64, in fractions."""
+
+    ks: tuple[int, ...]
+    value: Floats
+    standard_error: Floats
+    """0 where all prompts (and seeds) have the same value; the intervals are then exact ones, see `_constant`."""
+    low: Floats
+    """Ends of the 95 % interval at each budget alone."""
+    high: Floats
+    band_low: Floats
+    """Ends of the band that holds the values at all budgets at once with 95 %."""
+    band_high: Floats
+    p_value: Floats
+    """Two-sided, of the value being 0 (of use for differences), at least `SMALLEST_P`."""
+
+    def at(self, k: int) -> int:
+        """Index of a budget. Raises ValueError where it was not computed."""
+        if k not in self.ks:
+            raise ValueError(f"k={k} was not computed; choose one of {', '.join(map(str, self.ks))}")
+        return self.ks.index(k)
+
+    @property
+    def detectable(self) -> Floats:
+        """`[K]` smallest true value that a test at 5 % finds with 80 % (arXiv 2411.00640, section 5)."""
+        return (norm.ppf(1 - LEVEL / 2) + norm.ppf(POWER)) * self.standard_error
+
+
+def estimate(factors: Sequence[Factor], ks: Sequence[int], lowest: float, highest: float) -> Estimate:
+    """The signed sum of the factors' means over seeds and prompts.
+
+    One factor is a mean (or the mean of paired differences); two of opposite signs are the difference of two groups of
+    runs whose seeds have nothing in common but whose prompts are the same.
+
+    Args:
+        factors: with the same `P` and `K`, `P` at least 2.
+        ks: the `K` budgets.
+        lowest: least possible value of the sum, such as -1 for a difference.
+        highest: largest possible value.
+
+    Raises:
+        ValueError: fewer than two prompts, or factors that do not fit each other.
+    """
+    prompts = factors[0].values.shape[1]
+    if prompts < 2:
+        raise ValueError("an interval over prompts needs at least two of them")
+    if any(factor.values.shape[1:] != (prompts, len(ks)) for factor in factors):
+        raise ValueError("all runs need the same prompts and budgets")
+    by_prompt = sum(factor.sign * factor.values.mean(0) for factor in factors)
+    value = np.asarray(by_prompt).mean(0)
+    parts = _variances(factors, np.asarray(by_prompt))
+    error = np.sqrt(sum(part for part, _ in parts))
+    constant = error < 1e-12
+    reach = np.maximum(highest - value, value - lowest)
+    half = np.where(constant, _constant(prompts, reach), _half_width(parts, LEVEL))
+    band = np.where(constant, half, half * _widening(factors, value, constant))
+    return Estimate(
+        ks=tuple(ks),
+        value=value,
+        standard_error=np.where(constant, 0.0, error),
+        low=np.maximum(value - half, lowest),
+        high=np.minimum(value + half, highest),
+        band_low=np.maximum(value - band, lowest),
+        band_high=np.minimum(value + band, highest),
+        p_value=_p_values(parts, value, constant, prompts, reach),
+    )
+
+
+Part = tuple[Floats, int]
+"""A variance, `[K]`, with its degrees of freedom."""
+
+
+def _variances(factors: Sequence[Factor], by_prompt: Floats) -> list[Part]:
+    """Variances that add up to that of the sum over factors; `by_prompt` is `[P, K]`."""
+    prompts = len(by_prompt)
+    # Holds the variance of prompts, that of the samples and that of the interaction with seeds.
+    parts = [(by_prompt.var(0, ddof=1) / prompts, prompts - 1)]
+    for factor in factors:
+        seeds = len(factor.values)
+        if seeds == 1:
+            continue
+        by_seed = factor.values.mean(1, keepdims=True)
+        rest = factor.values - by_seed - factor.values.mean(0) + by_seed.mean(0)
+        of_seeds = by_seed[:, 0].var(0, ddof=1) / seeds
+        of_rest = (rest**2).sum((0, 1)) / ((seeds - 1) * (prompts - 1)) / (seeds * prompts)
+        parts.append((np.maximum(of_seeds - of_rest, 0.0), seeds - 1))
+    return parts
+
+
+def _half_width(parts: Sequence[Part], level: float | Floats) -> Floats:
+    """Half-width, `[K]`, of the interval that misses with the probability `level` (one, or `[K]`)."""
+    return np.sqrt(sum(student_t.isf(level / 2, freedom) ** 2 * variance for variance, freedom in parts))
+
+
+def _p_values(parts: Sequence[Part], value: Floats, constant: Any, prompts: int, reach: Floats) -> Floats:
+    """`[K]` levels at which the interval just ends at 0, by bisection of their logarithms."""
+    size = np.abs(value)
+    low, high = np.full(len(value), math.log(SMALLEST_P)), np.zeros(len(value))
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        too_wide = _half_width(parts, np.exp(middle)) > size
+        low, high = np.where(too_wide, middle, low), np.where(too_wide, high, middle)
+    return np.where(constant, np.minimum(1.0, 2 * (1 - size / reach) ** prompts), np.exp(high))
+
+
+def _constant(prompts: int, reach: Floats) -> Floats:
+    """Half-width of the interval where all `prompts` gave one value, and no value is more than `reach` away.
+
+    A mean that is `d` away needs prompts with another value, at least a share of `d / reach`; that none of the drawn
+    prompts was such a one has at most the probability `(1 - d / reach) ** prompts`.
+    """
+    return reach * (1 - (LEVEL / 2) ** (1 / prompts))
+
+
+def _widening(factors: Sequence[Factor], value: Floats, constant: Any) -> float:
+    """By how much a band is wider than the intervals, at least 1.
+
+    The quantile of the largest standardised deviation over the budgets, in resamples of seeds and prompts, over that
+    of a single normal deviation.
+    """
+    if len(value) == 1:
+        return 1.0
+    many = [factor for factor in factors if len(factor.values) > 1]
+    single = sum(factor.sign * factor.values[0] for factor in factors if len(factor.values) == 1)
+
+    def mean_of(*drawn: Any, axis: int = -1) -> Floats:
+        """`[..., S]` indices of seeds for each factor of several seeds and `[..., P]` of prompts; `[K, ...]`."""
+        shares = [_shares(indices) for indices in drawn]
+        mean = shares[-1] @ single if len(many) < len(factors) else 0.0
+        for factor, seeds in zip(many, shares, strict=False):
+            by_seed = np.stack([shares[-1] @ values for values in factor.values])
+            mean = mean + factor.sign * np.einsum("...s,s...k->...k", seeds, by_seed)
+        return np.moveaxis(np.asarray(mean), -1, 0)
+
+    units = [np.arange(len(factor.values)) for factor in many] + [np.arange(factors[0].values.shape[1])]
+    drawn = bootstrap(
+        units, mean_of, n_resamples=RESAMPLES, batch=BATCH, axis=-1, vectorized=True, method="percentile", rng=SEED
+    ).bootstrap_distribution
+    spread = drawn.std(-1)
+    varies = ~constant & (spread > 0)
+    if not varies.any():
+        return 1.0
+    largest = (np.abs(drawn - value[:, None])[varies] / spread[varies, None]).max(0)
+    return max(1.0, float(np.quantile(largest, 1 - LEVEL) / norm.isf(LEVEL / 2)))
+
+
+def _shares(indices: NDArray[np.int64]) -> Floats:
+    """`[..., N]` shares of a resample that each of `N` units has, from `[..., N]` indices of what was drawn."""
+    units = indices.shape[-1]
+    flat = indices.reshape(-1, units)
+    offsets = np.arange(len(flat))[:, None] * units
+    return np.bincount((flat + offsets).ravel(), minlength=flat.size).reshape(indices.shape) / units
