@@ -8,6 +8,7 @@ from hydra import compose as _compose
 from hydra import initialize_config_module
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from recipe.htpo.inspect.dump import DumpConfig
 from recipe.htpo.objective import ObjectiveConfig
 
 
@@ -38,3 +39,8 @@ def objective_config(config: DictConfig) -> ObjectiveConfig:
     mapping = OmegaConf.to_container(config.objective, resolve=True)
     assert isinstance(mapping, dict)
     return ObjectiveConfig.from_mapping({str(key): value for key, value in mapping.items()})
+
+
+def dump_config(config: DictConfig) -> DumpConfig:
+    """The validated `htpo.dump_tokens` of a composed configuration; ValueError names the field and the valid values."""
+    return DumpConfig.from_mapping(OmegaConf.to_container(config.htpo.dump_tokens, resolve=True))

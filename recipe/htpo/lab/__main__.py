@@ -18,6 +18,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from rich.console import Console
 
+from recipe.htpo.inspect.dump import DumpConfig
 from recipe.htpo.lab.loop import RunPlan
 from recipe.htpo.lab.regime import load_regime, regime_names
 from recipe.htpo.lab.results import plot, read_arms, results_table
@@ -45,7 +46,11 @@ def _parser() -> argparse.ArgumentParser:
     runs.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="parallel processes")
     runs.add_argument("--eval-every", type=int, default=10, help="steps between evaluations")
     runs.add_argument("--eval-prompts", type=int, default=256, help="held-out problems")
-    runs.add_argument("overrides", nargs="*", help="such as cells.hard_wrong_high.rule=ppo or regime.lr=2e-4")
+    runs.add_argument(
+        "overrides",
+        nargs="*",
+        help="such as cells.hard_wrong_high.rule=ppo, regime.lr=2e-4 or htpo.dump_tokens.steps=[1,10]",
+    )
     runs.set_defaults(command=_run)
     table = commands.add_parser("table", help="results as a Markdown table")
     table.add_argument("out", type=Path, help="folder of results")
@@ -66,6 +71,10 @@ def _run(args: argparse.Namespace) -> int:
         raise SystemExit("--name names one arm: give one --objective")
     overrides: Any = OmegaConf.to_container(OmegaConf.from_dotlist(args.overrides))
     regime = load_regime(args.regime, overrides.pop("regime", {}))
+    htpo = overrides.pop("htpo", {})
+    if unknown := sorted(htpo.keys() - {"dump_tokens"}):
+        raise SystemExit(f"the lab has no htpo.{unknown[0]}: of htpo.* it takes htpo.dump_tokens")
+    dump = DumpConfig.from_mapping(htpo.get("dump_tokens", {}))
     plans = {
         args.out / (args.name or name) / f"seed_{seed}.json": RunPlan(
             objective=load_preset(name, overrides),
@@ -84,7 +93,7 @@ def _run(args: argparse.Namespace) -> int:
     if not missing:
         return 0
     model_dir = args.model or ensure_warm_model(args.out / "model", console=console)
-    for line in run_all(model_dir, missing, args.workers):
+    for line in run_all(model_dir, missing, args.workers, dump):
         console.print(line, soft_wrap=True)
     return 0
 

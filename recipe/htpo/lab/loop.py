@@ -24,10 +24,12 @@ from transformers.utils.logging import disable_progress_bar
 from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage
 
 from data_prep.arithmetic import Problem, problems
+from recipe.htpo.inspect.dump import DumpConfig
 from recipe.htpo.lab.evaluate import MAX_RESPONSE_TOKENS
 from recipe.htpo.lab.fast_model import FastModel, Sample
 from recipe.htpo.lab.model import prompt_ids
 from recipe.htpo.lab.regime import Regime
+from recipe.htpo.lab.tokens import StepTokens
 from recipe.htpo.objective import ObjectiveConfig, TokenGroups, difficulty, partition, token_loss
 from recipe.htpo.reward import compute_score
 
@@ -52,11 +54,14 @@ class RunPlan:
 
 
 class Lab:
-    """A model directory with its problems, for one run."""
+    """A model directory with its problems, for one run; `dump` names steps whose tokens go to `run_dir`."""
 
-    def __init__(self, model_dir: Path, plan: RunPlan):
+    def __init__(self, model_dir: Path, plan: RunPlan, dump: DumpConfig | None = None, run_dir: Path | None = None):
         disable_progress_bar()
         self.plan = plan
+        self._dump = dump or DumpConfig()
+        self._run_dir = run_dir or Path()
+        self._tokens: StepTokens | None = None
         self.model = Qwen2ForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
         self._tokenizer = AutoTokenizer.from_pretrained(model_dir)
         self.fast = FastModel(self.model, self._tokenizer.eos_token_id)
@@ -88,7 +93,7 @@ class Lab:
         }
         if samples:
             batch = _Batch.make(samples, torch.tensor(correct), self.plan)
-            record |= batch.figures() | self._update(batch, self.plan.regime.lr_at(index, self.plan.steps))
+            record |= batch.figures() | self._train(batch, index)
         return record | {"cpu_s": round(time.process_time() - started, 2)}
 
     def _mixed_prompts(self) -> tuple[list[Sample], list[bool], list[float]]:
@@ -112,6 +117,18 @@ class Lab:
                     correct += graded
         return kept, correct, pass_rates
 
+    def _train(self, batch: "_Batch", index: int) -> dict[str, float]:
+        """The updates of step `index + 1`, whose tokens are written where that is asked for."""
+        lr = self.plan.regime.lr_at(index, self.plan.steps)
+        if index + 1 not in self._dump.steps:
+            return self._update(batch, lr)
+        n = self.plan.regime.responses
+        self._tokens = StepTokens(self._dump, batch.samples, batch.correct, batch.hard, n, self._tokenizer)
+        figures = self._update(batch, lr)
+        self._tokens.write(self._run_dir, index + 1, len(batch.samples), self.plan.objective)
+        self._tokens = None
+        return figures
+
     def _update(self, batch: "_Batch", lr: float) -> dict[str, float]:
         regime, n = self.plan.regime, self.plan.regime.responses
         for group in self._optimizer.param_groups:
@@ -133,6 +150,7 @@ class Lab:
         regime = self.plan.regime
         mask = batch.mask[rows]
         log_probs, entropy = self.fast.log_probs([batch.samples[row] for row in rows.tolist()])
+        old_log_probs, advantages = batch.old_log_probs[rows][mask], batch.advantages[rows][mask]
         codes = batch.codes[rows]
         if self.plan.objective.entropy_source == "current":
             current = torch.zeros(mask.shape).masked_scatter(mask, entropy)
@@ -140,8 +158,8 @@ class Lab:
         groups = TokenGroups.decode(codes[mask])
         output = token_loss(
             log_probs,
-            batch.old_log_probs[rows][mask],
-            batch.advantages[rows][mask],
+            old_log_probs,
+            advantages,
             torch.ones(len(groups.group), dtype=torch.bool),
             groups,
             self.plan.objective,
@@ -149,6 +167,9 @@ class Lab:
             regime.clip_ratio_high,
             regime.clip_ratio_c,
         )
+        if self._tokens:
+            split_by = entropy if self.plan.objective.entropy_source == "current" else batch.entropy[rows][mask]
+            self._tokens.add(rows, mask.sum(-1), output, log_probs, old_log_probs, advantages, split_by)
         marks = (
             output.replaced,
             output.detached,
@@ -216,13 +237,19 @@ class _Batch:
         }
 
 
-def run(model_dir: Path, plan: RunPlan, start: dict[str, Any]) -> dict[str, Any]:
+def run(
+    model_dir: Path,
+    plan: RunPlan,
+    start: dict[str, Any],
+    dump: DumpConfig | None = None,
+    run_dir: Path | None = None,
+) -> dict[str, Any]:
     """A whole run from the model in `model_dir`, whose evaluation is `start`: records of its `steps`, and `collapsed`.
 
     A record's `pass@1` and `pass@8` are those of the evaluation after step `evaluated`. `collapsed` is False, or says
     why the run ended early.
     """
-    lab = Lab(model_dir, plan)
+    lab = Lab(model_dir, plan, dump, run_dir)
     torch.manual_seed(plan.seed)
     lab.model.train()
     steps: list[dict[str, Any]] = []

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from recipe.htpo.inspect.dump import DumpConfig
 from recipe.htpo.lab.loop import Lab, RunPlan, run
 
 
@@ -26,21 +27,24 @@ def is_finished(path: Path, plan: RunPlan) -> bool:
     return True
 
 
-def run_all(model_dir: Path, plans: dict[Path, RunPlan], workers: int) -> Iterator[str]:
-    """Writes the result of every plan to its path; yields a line for each. One worker means this process."""
+def run_all(model_dir: Path, plans: dict[Path, RunPlan], workers: int, dump: DumpConfig | None = None) -> Iterator[str]:
+    """Writes the result of every plan to its path; yields a line for each. One worker means this process.
+
+    The tokens that `dump` asks for go to the directory beside the result, `seed_N/` beside `seed_N.json`.
+    """
     start = None
     if workers == 1:
         before = torch.get_num_threads()
         torch.set_num_threads(1)
         for path, plan in plans.items():
             start = start or evaluate_start(model_dir, plan)
-            yield _one(model_dir, path, plan, start)
+            yield _one(model_dir, path, plan, start, dump)
         torch.set_num_threads(before)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(plans)), context, torch.set_num_threads, (1,)) as pool:
         start = pool.submit(evaluate_start, model_dir, next(iter(plans.values()))).result()
-        futures = [pool.submit(_one, model_dir, path, plan, start) for path, plan in plans.items()]
+        futures = [pool.submit(_one, model_dir, path, plan, start, dump) for path, plan in plans.items()]
         for future in as_completed(futures):
             yield future.result()
 
@@ -50,9 +54,9 @@ def evaluate_start(model_dir: Path, plan: RunPlan) -> dict[str, Any]:
     return Lab(model_dir, plan).evaluate()
 
 
-def _one(model_dir: Path, path: Path, plan: RunPlan, start: dict[str, Any]) -> str:
+def _one(model_dir: Path, path: Path, plan: RunPlan, start: dict[str, Any], dump: DumpConfig | None) -> str:
     """The result appears by a rename, complete."""
-    result = run(model_dir, plan, start)
+    result = run(model_dir, plan, start, dump, path.with_suffix(""))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_text(json.dumps({"plan": asdict(plan), "start": start, **result}))

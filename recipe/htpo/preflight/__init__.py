@@ -37,6 +37,7 @@ EXIT_CODE = 2
 SETTINGS_CHECKS: tuple[Check, ...] = (
     settings.check_missing,
     settings.check_objective,
+    settings.check_token_dump,
     settings.check_distillation,
     settings.check_trainer_mode,
     settings.check_legacy_reward_keys,

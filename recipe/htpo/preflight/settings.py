@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from omegaconf import DictConfig, OmegaConf
 
-from recipe.htpo.config import objective_config
+from recipe.htpo.config import dump_config, objective_config
 from recipe.htpo.objective import CELL_NAMES
 from recipe.htpo.preflight.problem import Problem
 
@@ -70,6 +70,14 @@ def check_objective(config: DictConfig) -> Iterator[Problem]:
             "skips the old policy's forward pass, so there is no entropy to group tokens by",
             "set it to False",
         )
+
+
+def check_token_dump(config: DictConfig) -> Iterator[Problem]:
+    """The token dump asks for steps and prompts that there can be."""
+    try:
+        dump_config(config)
+    except ValueError as error:
+        yield Problem("htpo.dump_tokens", str(error), "correct the field, or leave htpo.dump_tokens.steps=[]")
 
 
 def check_distillation(config: DictConfig) -> Iterator[Problem]:

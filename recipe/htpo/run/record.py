@@ -24,6 +24,7 @@ FREE_FIELDS = (
     "htpo.layout",
     "htpo.watchdog_timeout_s",
     "htpo.replay_poll_interval_s",
+    "htpo.dump_tokens",
     "trainer.total_training_steps",
     "trainer.total_epochs",
     "trainer.save_freq",

@@ -11,6 +11,7 @@ plain PPO.
 
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from verl.workers.utils.padding import no_padding_2_padding
 
 from recipe.htpo.objective import ObjectiveConfig, TokenGroups, group_sums, partition, token_loss
 from recipe.htpo.run import heartbeat
+from recipe.htpo.seams.tokens import DUMP_FIELD, PartWriter
 
 # Jagged int8 field that the trainer writes for the loss: the code of every response token (`TokenGroups`). Where the
 # current policy's entropy splits the tokens, the group of the low-entropy cell stands for difficulty and correctness.
@@ -41,6 +43,8 @@ class _Current:
     groups: TokenGroups
     entropy: torch.Tensor | None
     """Only where it splits the tokens here."""
+    writer: PartWriter | None = None
+    """Only where the token dump asks for rows of it."""
     sums: dict[str, float] = field(default_factory=dict)
 
 
@@ -53,6 +57,7 @@ def htpo_loss(
     model_output: dict[str, torch.Tensor],
     data: TensorDict,
     dp_group: Any = None,
+    dump_to: Path | None = None,
 ) -> tuple[torch.Tensor, dict[str, Any]]:
     """The actor loss of one micro-batch: groups, token objective by group, verl's composition around it.
 
@@ -62,6 +67,7 @@ def htpo_loss(
         model_output: jagged `log_probs` and, where computed, `entropy` over prompt and response.
         data: jagged `response_mask`, `old_log_probs`, `advantages` and `htpo_groups`.
         dp_group: data-parallel group; unused, part of verl's signature.
+        dump_to: directory of the run, where the tokens of rows marked in `htpo_dump` are to be written.
 
     Returns:
         0-dim loss and metrics; group sums are `Metric`s with SUM aggregation under `htpo_sums/`.
@@ -78,6 +84,8 @@ def htpo_loss(
         quadrant = groups.group.amax(-1)
         hard, correct = quadrant < 5, (quadrant == 1) | (quadrant == 5)
         current = _Current(objective, partition(entropy, groups.code, hard, correct, objective), entropy)
+    if dump_to is not None and DUMP_FIELD in data:
+        current.writer = PartWriter(dump_to, data, current.entropy)
     if config.entropy_coeff == 0:
         # ppo_loss would multiply it by zero, which keeps its graph alive and turns one NaN into a NaN loss.
         model_output = {name: value for name, value in model_output.items() if name != "entropy"}
@@ -137,6 +145,8 @@ def token_objective_loss(
     loss = agg_loss(
         loss_mat=output.loss, loss_mask=response_mask, loss_agg_mode=loss_agg_mode, **config.global_batch_info
     )
+    if current.writer is not None:
+        current.writer.write(output, log_prob, old_log_prob, advantages)
     current.sums = group_sums(output, _row_weight(loss_agg_mode, response_mask), current.entropy)
     return loss, {}
 

@@ -17,12 +17,13 @@ from verl.trainer.ppo.v1.trainer_separate_async import PPOTrainerSeparateAsync
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.config import omega_conf_to_dataclass
 
-from recipe.htpo.config import objective_config
+from recipe.htpo.config import dump_config, objective_config
 from recipe.htpo.objective import destruction_warning, metrics_from_sums
 from recipe.htpo.seams.groups import split_tokens
 from recipe.htpo.seams.loss import GROUPS_FIELD, SUMS_PREFIX, htpo_loss
 from recipe.htpo.seams.responses import DroppedGroups, ResponseFacts
 from recipe.htpo.seams.run_life import RunLifeMixin
+from recipe.htpo.seams.tokens import DUMP_FIELD, TokenDump
 
 # verl compares `trainer_mode` with these strings (verl/trainer/ppo/v1/trainer_base.py:153,731,902,...), so each
 # trainer is registered under a name of its own and runs under verl's.
@@ -48,7 +49,15 @@ class HTPOTrainerMixin(RunLifeMixin):
 
     def on_init_end(self) -> None:
         actor_config = deepcopy(omega_conf_to_dataclass(self.config.actor_rollout_ref.actor))
-        self.actor_rollout_wg.set_loss_fn(partial(htpo_loss, actor_config, self.objective))
+        self.tokens = TokenDump(
+            dump_config(self.config),
+            self.objective,
+            self.config.htpo.output_dir,
+            self.tokenizer,
+            batches_per_step=getattr(self, "parameter_sync_step", 1),
+        )
+        dump_to = self.tokens.run_dir if self.tokens.config.steps else None
+        self.actor_rollout_wg.set_loss_fn(partial(htpo_loss, actor_config, self.objective, dump_to=dump_to))
         print(f"HTPO objective: {self.objective.to_mapping()}", flush=True)
         super().on_init_end()
 
@@ -73,6 +82,13 @@ class HTPOTrainerMixin(RunLifeMixin):
         groups, entropy_metrics = split_tokens(data, hard, facts.correct, self.objective)
         metrics.update(entropy_metrics)
         fields = TensorDict({GROUPS_FIELD: groups}, batch_size=len(batch))
+        if rows := self.tokens.choose(self.global_steps, facts):
+            texts = tq.kv_batch_get(
+                keys=[batch.keys[row] for row in rows],
+                partition_id=batch.partition_id,
+                select_fields=["uid", "data_source", "prompts", "responses"],
+            )
+            fields[DUMP_FIELD] = self.tokens.mark(self.global_steps, rows, facts, hard, texts)
         return tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=fields)
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
@@ -82,6 +98,7 @@ class HTPOTrainerMixin(RunLifeMixin):
         if not sums:
             raise RuntimeError("the actor update returned no group sums: the HTPO loss is not the one that ran")
         metrics.update(metrics_from_sums(sums))
+        self.tokens.collect(self.global_steps)
         warning = destruction_warning(metrics)
         if warning:
             print(warning, flush=True)

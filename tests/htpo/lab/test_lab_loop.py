@@ -1,11 +1,15 @@
 # Copyright 2026 The verl-htpo authors
 # SPDX-License-Identifier: Apache-2.0
+import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from verl.trainer.ppo.core_algos import agg_loss
 
+from recipe.htpo.inspect.dump import DumpConfig, read_dump
+from recipe.htpo.inspect.totals import compare, read_logged
 from recipe.htpo.lab import loop
 from recipe.htpo.lab.loop import Lab, RunPlan, _Batch, run
 from recipe.htpo.lab.model import make_model, make_tokenizer
@@ -170,3 +174,30 @@ def test_regimes():
 def test_bad_regimes_are_refused(name, overrides, message):
     with pytest.raises(ValueError, match=message):
         load_regime(name, overrides)
+
+
+@pytest.mark.parametrize("objective", ["htpo_paper", "htpo_released"])
+def test_dumped_tokens_are_those_of_the_step_and_change_nothing(model_dir, lenient, tmp_path, objective):
+    """`htpo_released` splits tokens by the current policy's entropy."""
+    chosen = DumpConfig(steps=(2,), prompts=None)
+    # The second update of a step has ratios other than 1.
+    one = plan(objective, regime=replace(REGIME, lr=1e-2))
+    start = {"pass@1": 0.0, "pass@8": 0.0}
+    expected = run(model_dir, one, start)
+    written = run(model_dir, one, start, chosen, tmp_path / "seed_1")
+    for record in (*expected["steps"], *written["steps"]):
+        record.pop("cpu_s")
+    assert written == expected
+    (tmp_path / "seed_1.json").write_text(json.dumps(written))
+    (dump,) = read_dump(tmp_path / "seed_1")
+    assert dump.step == 2 and dump.is_whole and len(dump.table) == 8
+    comparison = compare(dump, read_logged(tmp_path / "seed_1")[2])
+    assert comparison.compared == 3 and not comparison.different
+    detached = (dump.flat("fired") == "detached").mean()
+    record = written["steps"][1]
+    assert detached == pytest.approx(record["detached"], abs=1e-6) and record["clipped"] > 0
+    assert dump.flat("entropy").mean() == pytest.approx(record["entropy"], rel=0.2)
+    assert (
+        dump.table["pass_rate"].to_pylist()
+        == np.repeat(dump.table["correct"].to_numpy().reshape(2, 4).mean(1), 4).tolist()
+    )
