@@ -17,6 +17,9 @@ from recipe.htpo.verifier import REASONS
 UNIFORM_GROUPS = "_dapo_filtered_reward_counts"
 SURPLUS_GROUPS = "training/filter_groups/discarded_surplus_samples"
 
+# Prompt metrics that are numbers of something: over the mini-batches of a step they are added up.
+COUNTS = ("htpo/prompts", "htpo/short_prompts", "htpo/rows_dropped_padding", "htpo/rows_dropped_empty_or_not_final")
+
 
 @dataclass(frozen=True)
 class ResponseFacts:

@@ -3,16 +3,19 @@
 """What a run needs of verl's trainer to end with a reason and to go on where it was: watchdog, checkpoints, refills."""
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from transfer_queue import KVBatchMeta
-from verl.trainer.ppo.v1.trainer_base import PPOTrainer
+from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
+from verl.trainer.ppo.v1.trainer_base import PPOTrainer, _count_tq_prompt_groups
 
 from recipe.htpo.run import heartbeat
 from recipe.htpo.run.checkpoints import prune
 from recipe.htpo.run.metrics_log import write_saved_step
 from recipe.htpo.run.watchdog import Watchdog
+from recipe.htpo.seams.refills import RefillBudget, count_evictions
 
 
 class RunLifeMixin(PPOTrainer):
@@ -20,7 +23,7 @@ class RunLifeMixin(PPOTrainer):
 
     def __init__(self, config: Any) -> None:
         self.watchdog = Watchdog(timeout_s=config.htpo.watchdog_timeout_s, progress=self._progress)
-        self._refilled_prompts = 0
+        self._refills: RefillBudget | None = None
         self._step_metrics: dict[str, Any] = {}
         super().__init__(config)
         if config.htpo.replay_poll_interval_s is not None:
@@ -56,11 +59,24 @@ class RunLifeMixin(PPOTrainer):
 
     def on_step_begin(self) -> None:
         super().on_step_begin()
-        self._refilled_prompts = 0
+        self._begin_refills()
         self.watchdog.beat(f"generation of step {self.global_steps}")
+
+    def _begin_refills(self) -> None:
+        filter_groups = self.config.algorithm.filter_groups
+        if not filter_groups.enable:
+            return
+        if self._refills is None:
+            limit, metric = filter_groups.max_num_gen_batches, filter_groups.metric
+            self._refills = RefillBudget(limit, self.config.data.train_batch_size, metric)
+        # The synchronous trainer discards what it does not take.
+        carried = 0 if self.trainer_mode == "sync" else _count_tq_prompt_groups()
+        self._refills.begin_step(carried, self._evicted())
 
     def on_sample_end(self) -> None:
         super().on_sample_end()
+        if self._refills is not None:
+            self._refills.taken += self.config.data.train_batch_size // self.parameter_sync_step
         self.watchdog.beat(f"log-probabilities and update of step {self.global_steps}")
 
     def on_step_end(self) -> None:
@@ -78,7 +94,7 @@ class RunLifeMixin(PPOTrainer):
 
     def step(self, metrics: dict, timing_raw: dict) -> KVBatchMeta:
         batch = super().step(metrics, timing_raw)
-        self._step_metrics = dict(metrics)
+        self._step_metrics = metrics
         return batch
 
     def _save_checkpoint(self) -> None:
@@ -93,19 +109,20 @@ class RunLifeMixin(PPOTrainer):
         if keep and not self.config.actor_rollout_ref.actor.checkpoint.async_save:
             prune(self.config, keep, self.global_steps)
 
+    def _build_replay_buffer(self) -> ReplayBuffer:
+        return count_evictions(super()._build_replay_buffer())
+
     def _add_prompts_to_generate(self, num_prompts: int) -> int:
-        """Dynamic sampling's refill; honours `max_num_gen_batches`, which verl's V1 buffer ignores."""
-        filter_groups = self.config.algorithm.filter_groups
-        batch_size = self.config.data.train_batch_size
-        limit = filter_groups.max_num_gen_batches
-        generated = batch_size + self._refilled_prompts
-        if filter_groups.enable and limit > 0 and generated + num_prompts > limit * batch_size:
-            raise RuntimeError(
-                f"dynamic sampling stopped at step {self.global_steps}: {generated} prompts were generated and fewer "
-                f"than data.train_batch_size={batch_size} of their groups have different "
-                f"`{filter_groups.metric}` values; the task is too easy or too hard for this model, or the verifier "
-                f"is wrong. Raise algorithm.filter_groups.max_num_gen_batches (now {limit}), change the data, or set "
-                "algorithm.filter_groups.enable=False"
-            )
-        self._refilled_prompts += num_prompts
-        return super()._add_prompts_to_generate(num_prompts)
+        """What the replay buffer asks for in place of evicted groups, as far as the step's budget goes.
+
+        The batches that an asynchronous trainer generates ahead of its first step come this way too.
+        """
+        if self._refills is None:
+            return super()._add_prompts_to_generate(num_prompts)
+        known = len(self.replay_buffer.prompt_global_steps["train"])
+        allowed = self._refills.allow(num_prompts, known, self.global_steps, self._evicted())
+        return super()._add_prompts_to_generate(allowed) if allowed else 0
+
+    def _evicted(self) -> Counter[str]:
+        counts: Counter[str] = getattr(self.replay_buffer, "evicted", Counter())
+        return counts

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """HTPO on verl's V1 trainers: installs the loss, writes the groups, reduces the groups' metrics."""
 
+from collections import defaultdict
 from copy import deepcopy
 from functools import partial
 from typing import Any
@@ -21,7 +22,7 @@ from recipe.htpo.config import dump_config, objective_config
 from recipe.htpo.objective import destruction_warning, metrics_from_sums
 from recipe.htpo.seams.groups import split_tokens
 from recipe.htpo.seams.loss import GROUPS_FIELD, SUMS_PREFIX, htpo_loss
-from recipe.htpo.seams.responses import DroppedGroups, ResponseFacts
+from recipe.htpo.seams.responses import COUNTS, DroppedGroups, ResponseFacts
 from recipe.htpo.seams.run_life import RunLifeMixin
 from recipe.htpo.seams.tokens import DUMP_FIELD, TokenDump
 
@@ -45,6 +46,7 @@ class HTPOTrainerMixin(RunLifeMixin):
                 # The same advantage, under the name for which verl compares the final outputs of sessions only.
                 config.algorithm.adv_estimator = "grpo"
         self.objective = objective_config(config)
+        self._counts: dict[str, float] = defaultdict(float)
         super().__init__(config)
 
     def on_init_end(self) -> None:
@@ -60,6 +62,13 @@ class HTPOTrainerMixin(RunLifeMixin):
         self.actor_rollout_wg.set_loss_fn(partial(htpo_loss, actor_config, self.objective, dump_to=dump_to))
         print(f"HTPO objective: {self.objective.to_mapping()}", flush=True)
         super().on_init_end()
+
+    def step(self, metrics: dict, timing_raw: dict) -> KVBatchMeta:
+        self._counts.clear()
+        batch = super().step(metrics, timing_raw)
+        # verl averages over the mini-batches of a step (verl/trainer/ppo/v1/utils.py, MetricsAggregator).
+        metrics.update(self._counts)
+        return batch
 
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         # Read before verl's rollout correction rejects tokens by writing another mask: difficulty and groups belong to
@@ -78,6 +87,8 @@ class HTPOTrainerMixin(RunLifeMixin):
         dropped = DroppedGroups.read(metrics) if self.config.algorithm.filter_groups.metric == "acc" else None
         hard, prompt_metrics = facts.difficulty(self.objective, self.config.actor_rollout_ref.rollout.n, dropped)
         metrics.update(prompt_metrics)
+        for name in COUNTS:
+            self._counts[name] += prompt_metrics[name]
         metrics.update(facts.reward_metrics())
         groups, entropy_metrics = split_tokens(data, hard, facts.correct, self.objective)
         metrics.update(entropy_metrics)
@@ -127,6 +138,7 @@ class HTPOTrainerColocateAsync(HTPOTrainerMixin, PPOTrainerColocateAsync):
 class HTPOTrainerSeparateAsync(HTPOTrainerMixin, PPOTrainerSeparateAsync):
     """HTPO on verl's trainer with rollout servers on GPUs of their own; each mini-batch is taken as it is complete.
 
-    `htpo/*` of a step are means over its mini-batches. Weights travel by an engine that needs accelerators, so this
-    trainer has been made and checked without them, and never been run.
+    Shares under `htpo/*` are means over a step's mini-batches, numbers of prompts and rows are sums. Weights
+    travel by an engine that needs accelerators, so this trainer has been made and checked without them, and never been
+    run.
     """

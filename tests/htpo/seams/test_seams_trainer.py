@@ -7,12 +7,14 @@ import threading
 import numpy as np
 import pytest
 import torch
+from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage, get_adv_estimator_fn
-from verl.trainer.ppo.v1 import PPOTrainerSync, get_trainer_cls
-from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
+from verl.trainer.ppo.v1 import PPOTrainer, PPOTrainerSync, get_trainer_cls
+from verl.trainer.ppo.v1.replay_buffer import ReplayBufferAsync
 
 from recipe.htpo.config import compose
-from recipe.htpo.seams.trainer import HTPOTrainerSync
+from recipe.htpo.seams.refills import CountingReplayBuffer, CountingReplayBufferAsync
+from recipe.htpo.seams.responses import COUNTS
 
 # Rollout servers on GPUs of their own; a mini-batch is what is taken at a time.
 SEPARATE = (
@@ -42,9 +44,9 @@ def trainer(mode, *overrides):
 @pytest.mark.parametrize(
     "mode, verl_mode, buffer",
     [
-        ("htpo_sync", "sync", ReplayBuffer),
-        ("htpo_colocate_async", "colocate_async", ReplayBufferAsync),
-        ("htpo_separate_async", "separate_async", ReplayBufferAsync),
+        ("htpo_sync", "sync", CountingReplayBuffer),
+        ("htpo_colocate_async", "colocate_async", CountingReplayBufferAsync),
+        ("htpo_separate_async", "separate_async", CountingReplayBufferAsync),
     ],
 )
 def test_each_trainer_runs_under_verls_mode(mode, verl_mode, buffer):
@@ -79,31 +81,73 @@ def test_making_a_trainer_arms_no_watchdog():
     assert made._progress() != empty
 
 
-def refilling(monkeypatch, **filter_groups):
-    """A trainer whose prompts go nowhere: the rollout is a cluster's."""
-    overrides = [f"algorithm.filter_groups.{name}={value}" for name, value in filter_groups.items()]
-    made = trainer("htpo_sync", "data.train_batch_size=32", *overrides)
-    made.global_steps = 7
+def test_the_trainer_gives_each_step_its_budget(monkeypatch):
+    """Refills go through it, with what the buffer knows to be in flight."""
     monkeypatch.setattr(PPOTrainerSync, "_add_prompts_to_generate", lambda self, num_prompts: num_prompts)
-    return made
+    made = trainer("htpo_sync", "data.train_batch_size=32", "algorithm.filter_groups.max_num_gen_batches=3")
+    made.global_steps = 7
+    for _ in range(2):
+        made.on_step_begin()
+        # 32 prompts to begin with, and two more batches of 32.
+        assert made._add_prompts_to_generate(60) == 60
+        made.replay_buffer.prompt_global_steps["train"] = {str(uid): 7 for uid in range(30)}
+        assert made._add_prompts_to_generate(16) == 4
+        del made.replay_buffer.prompt_global_steps["train"]["0"]
+        made.replay_buffer.evicted["uniform"] += 70
+        with pytest.raises(RuntimeError, match="step 7: 96 prompts .* 70 have the same `acc` throughout"):
+            made._add_prompts_to_generate(1)
 
 
-def test_refilling_stops_with_the_reason(monkeypatch):
-    made = refilling(monkeypatch, max_num_gen_batches=3)
-    # 32 prompts to begin with, and two more batches of 32.
-    for _ in range(4):
-        assert made._add_prompts_to_generate(16) == 16
-    with pytest.raises(RuntimeError, match="stopped at step 7: 96 prompts.*`acc`.*max_num_gen_batches \\(now 3\\)"):
+def test_an_asynchronous_step_counts_what_is_in_flight_already(monkeypatch):
+    monkeypatch.setattr("recipe.htpo.seams.run_life._count_tq_prompt_groups", lambda: 48)
+    made = trainer("htpo_separate_async", *SEPARATE, "algorithm.filter_groups.max_num_gen_batches=3")
+    monkeypatch.setattr(PPOTrainer, "_add_prompts_to_generate", lambda self, num_prompts: num_prompts)
+    made.global_steps = 7
+    # The batches ahead of the first step are nobody's refills.
+    assert made._add_prompts_to_generate(1000) == 1000
+    made._begin_refills()
+    made.replay_buffer.prompt_global_steps["train"] = {str(uid): 7 for uid in range(32)}
+    assert made._add_prompts_to_generate(20) == 16
+    # A mini-batch is taken: fewer are needed for the rest of the step.
+    made._sample_start = made._step_sample_wait_seconds = 0.0
+    made.on_sample_end()
+    made.replay_buffer.prompt_global_steps["train"] = {str(uid): 7 for uid in range(24)}
+    assert made._add_prompts_to_generate(1) == 0
+    made.replay_buffer.prompt_global_steps["train"] = {str(uid): 7 for uid in range(23)}
+    made.replay_buffer.evicted["failed"] += 9
+    with pytest.raises(RuntimeError, match="96 prompts .* 9 have a failed rollout. The error of the rollouts"):
         made._add_prompts_to_generate(1)
-    # Every step has its own budget.
-    HTPOTrainerSync.on_step_begin(made)
-    assert made._add_prompts_to_generate(64) == 64
 
 
-@pytest.mark.parametrize("filter_groups", [{"max_num_gen_batches": 0}, {"enable": False}])
+@pytest.mark.parametrize("filter_groups", ["max_num_gen_batches=0", "enable=False"])
 def test_refilling_without_a_limit(monkeypatch, filter_groups):
-    made = refilling(monkeypatch, **filter_groups)
+    monkeypatch.setattr(PPOTrainerSync, "_add_prompts_to_generate", lambda self, num_prompts: num_prompts)
+    made = trainer("htpo_sync", f"algorithm.filter_groups.{filter_groups}")
+    made.global_steps = 7
+    made.on_step_begin()
     assert made._add_prompts_to_generate(10_000) == 10_000
+
+
+def test_numbers_of_things_are_added_over_the_mini_batches_of_a_step(monkeypatch):
+    """verl averages what it does not know; a share stays a mean."""
+    made = trainer("htpo_separate_async", *SEPARATE)
+    given = iter([{name: float(10 * i + j) for j, name in enumerate(COUNTS)} for i in range(4)])
+
+    def step_once(metrics, timing_raw, sample_batch_size):
+        counts = next(given)
+        for name, number in counts.items():
+            made._counts[name] += number
+        metrics.update(counts, **{"htpo/pass_rate": counts[COUNTS[0]] / 30})
+        return KVBatchMeta(partition_id="train", keys=[f"uid{counts[COUNTS[0]]}_0_0"], tags=[{}])
+
+    monkeypatch.setattr(made, "prepare_step", dict)
+    monkeypatch.setattr(made, "_step_once", step_once)
+    metrics = {}
+    made.step(metrics, {})
+    assert [metrics[name] for name in COUNTS] == [60.0, 64.0, 68.0, 72.0]
+    assert metrics["htpo/pass_rate"] == pytest.approx(0.5)
+    # What a checkpoint gets.
+    assert made._step_metrics["htpo/prompts"] == 60.0
 
 
 @pytest.mark.parametrize("norm_by_std", [True, False])
