@@ -39,6 +39,7 @@ SETTINGS_CHECKS: tuple[Check, ...] = (
     settings.check_objective,
     settings.check_token_dump,
     settings.check_distillation,
+    settings.check_reward_model,
     settings.check_trainer_mode,
     settings.check_legacy_reward_keys,
     checkpoints.check_checkpoints,
@@ -51,6 +52,7 @@ BASIC_CHECKS: tuple[Check, ...] = (engine.check_engine, numbers.check_numbers)
 ENGINE_CHECKS: tuple[Check, ...] = (
     precision.check_cpu,
     settings.check_entropy_precision,
+    settings.check_generation_budget,
     megatron.check_megatron,
     unread.check_unread,
     unread.check_misleading,

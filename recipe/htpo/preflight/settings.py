@@ -90,6 +90,38 @@ def check_distillation(config: DictConfig) -> Iterator[Problem]:
         )
 
 
+def check_reward_model(config: DictConfig) -> Iterator[Problem]:
+    """`acc` is there when groups are filtered and tokens are grouped.
+
+    A colocated reward model is asked after the batch was taken, and its `acc` becomes a field of the batch beside
+    the reward's extra info (verl/trainer/ppo/v1/trainer_base.py, _compute_reward_colocate).
+    """
+    reward_model = config.reward.reward_model
+    if reward_model.enable and not reward_model.enable_resource_pool:
+        yield Problem(
+            "reward.reward_model.enable_resource_pool",
+            "is False: a reward model on the training GPUs scores a batch after it was taken, and its `acc` does not "
+            "stand where dynamic sampling and the token groups read it",
+            "set it to True with reward.reward_model.nnodes and n_gpus_per_node, so that the reward function calls the "
+            "model and returns `acc`, or set reward.reward_model.enable=False",
+        )
+
+
+def check_generation_budget(config: DictConfig) -> Iterator[Problem]:
+    """Dynamic sampling may replace at least a prompt: what is generated ahead counts."""
+    filter_groups = config.algorithm.filter_groups
+    limit = filter_groups.max_num_gen_batches
+    asynchronous = config.trainer.v1.get(str(config.trainer.v1.trainer_mode).removeprefix("htpo_"), {})
+    ahead = asynchronous.get("num_warmup_batches") or 0
+    if filter_groups.enable and limit > 0 and ahead and limit <= ahead + 1:
+        yield Problem(
+            "algorithm.filter_groups.max_num_gen_batches",
+            f"is {limit}, but the {ahead} batches that are generated ahead (num_warmup_batches) and the step's own "
+            "count already, so no prompt could be replaced",
+            f"set it to {int(ahead) + 2} or more, or 0 for no limit",
+        )
+
+
 def check_entropy_precision(config: DictConfig) -> Iterator[Problem]:
     """Token entropies that group tokens are computed in fp32."""
     actor = config.actor_rollout_ref.actor

@@ -64,6 +64,18 @@ CONFIGURATION = [
     (["objective.cells.hard_correct_high.region=up"], "objective", "Valid values: all, inside", "correct the field"),
     (["+objective.cells.hard_correct_high.regoin=up"], "objective", "unknown keys: regoin", "correct the field"),
     (["distillation.enabled=True"], "distillation.enabled", "nothing would be distilled", "False"),
+    (
+        ["reward.reward_model.enable=True"],
+        "reward.reward_model.enable_resource_pool",
+        "does not stand where",
+        "set it to True with",
+    ),
+    (
+        ["trainer.v1.trainer_mode=htpo_colocate_async", "algorithm.filter_groups.max_num_gen_batches=2"],
+        "algorithm.filter_groups.max_num_gen_batches",
+        "no prompt could be replaced",
+        "3 or more",
+    ),
     ([f"{ACTOR}.policy_loss.loss_mode=vanilla"], f"{ACTOR}.policy_loss.loss_mode", "is vanilla", "objective=dapo"),
     (["algorithm.rollout_correction.bypass_mode=True"], "algorithm.rollout_correction.bypass_mode", "entropy", "False"),
     (["trainer.v1.trainer_mode=sync"], "trainer.v1.trainer_mode", "does not install", "htpo_sync"),
