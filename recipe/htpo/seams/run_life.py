@@ -15,7 +15,7 @@ from recipe.htpo.run import heartbeat
 from recipe.htpo.run.checkpoints import prune
 from recipe.htpo.run.metrics_log import write_saved_step
 from recipe.htpo.run.watchdog import Watchdog
-from recipe.htpo.seams.refills import RefillBudget, count_evictions
+from recipe.htpo.seams.refills import CountsEvictions, RefillBudget, count_evictions
 
 
 class RunLifeMixin(PPOTrainer):
@@ -124,5 +124,4 @@ class RunLifeMixin(PPOTrainer):
         return super()._add_prompts_to_generate(allowed) if allowed else 0
 
     def _evicted(self) -> Counter[str]:
-        counts: Counter[str] = getattr(self.replay_buffer, "evicted", Counter())
-        return counts
+        return self.replay_buffer.evicted if isinstance(self.replay_buffer, CountsEvictions) else Counter()
