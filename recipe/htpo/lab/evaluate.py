@@ -9,7 +9,6 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from math import comb
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from rich.table import Table
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from data_prep.arithmetic import Problem, problems
+from recipe.htpo.evaluation import pass_at_k, powers_of_two
 from recipe.htpo.lab.model import prompt_ids
 from recipe.htpo.reward import compute_score
 
@@ -113,12 +113,12 @@ def _is_correct(response: str, problem: Problem) -> bool:
 
 def _summarise(answers: list[_Answers], n: int) -> LevelResult:
     counts = [sum(answer.correct) for answer in answers]
-    ks = [k for k in (1, 2, 4, 8, 16, 32, 64) if k < n] + [n]
+    ks = powers_of_two(n)
     size = len(answers)
     return LevelResult(
         prompts=size,
         samples_per_prompt=n,
-        pass_at={k: sum(1 - comb(n - count, k) / comb(n, k) for count in counts) / size for k in ks},
+        pass_at=dict(zip(ks, pass_at_k(counts, n, ks).mean(0).tolist(), strict=True)),
         greedy=sum(answer.greedy for answer in answers) / size,
         mixed_prompts=sum(0 < count < n for count in counts),
         easy_prompts=sum(count >= EASY_PASS_RATE * n for count in counts),

@@ -7,7 +7,6 @@ arithmetic are `FastModel`'s. There is no engine between sampling and training, 
 of sampling are the old policy's.
 """
 
-import math
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,7 @@ from transformers.utils.logging import disable_progress_bar
 from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage
 
 from data_prep.arithmetic import Problem, problems
+from recipe.htpo.evaluation import pass_at_k
 from recipe.htpo.inspect.dump import DumpConfig
 from recipe.htpo.lab.evaluate import MAX_RESPONSE_TOKENS
 from recipe.htpo.lab.fast_model import FastModel, Sample
@@ -79,8 +79,8 @@ class Lab:
         samples = self._sample(self._held_out, self.plan.eval_samples, generator)
         counts = [sum(self._correct(pair)) for pair in zip(self._held_out, samples, strict=True)]
         n = self.plan.eval_samples
-        pass_at = {k: sum(1 - math.comb(n - c, k) / math.comb(n, k) for c in counts) / len(counts) for k in (1, 8)}
-        return {**{f"pass@{k}": value for k, value in pass_at.items()}, "counts": counts}
+        one, eight = pass_at_k(counts, n, (1, 8)).mean(0).tolist()
+        return {"pass@1": one, "pass@8": eight, "counts": counts}
 
     def step(self, index: int) -> dict[str, Any]:
         """Trains on one batch. Returns its figures; `mixed` is 0, and nothing is trained, without a mixed prompt."""

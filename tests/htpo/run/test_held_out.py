@@ -27,20 +27,20 @@ def test_prompts_are_paired_and_weigh_the_same(tmp_path):
     found = change(tmp_path)
     assert (found.first_step, found.last_step, found.prompts, found.responses) == (0, 30, 3, 2)
     assert found.before == pytest.approx(0.5) and found.after == 1.0
-    # Differences 0.5, 1 and 0.
-    assert 0 <= found.low < 0.5 < found.high <= 1
+    # Differences 0.5, 1 and 0: Student's t with two degrees of freedom.
+    assert found.low == pytest.approx(0.5 - 4.3027 * (1 / 12) ** 0.5, abs=1e-4) and found.high == 1.0
 
 
 def test_the_interval_has_the_width_of_the_normal_one(tmp_path):
     rng = np.random.default_rng(1)
-    before, after = rng.binomial(3, 0.4, 256) / 3, rng.binomial(3, 0.6, 256) / 3
-    for step, rates in ((0, before), (30, after)):
-        dump(tmp_path, step, {str(i): [rate] for i, rate in enumerate(rates)})
+    before, after = rng.binomial(3, 0.4, 256), rng.binomial(3, 0.6, 256)
+    for step, counts in ((0, before), (30, after)):
+        dump(tmp_path, step, {str(i): [1.0] * count + [0.0] * (3 - count) for i, count in enumerate(counts)})
     found = change(tmp_path)
-    difference = after - before
+    difference = (after - before) / 3
     half_width = 1.96 * difference.std(ddof=1) / 16
-    assert found.low == pytest.approx(difference.mean() - half_width, abs=0.1 * half_width)
-    assert found.high == pytest.approx(difference.mean() + half_width, abs=0.1 * half_width)
+    assert found.low == pytest.approx(difference.mean() - half_width, abs=0.02 * half_width)
+    assert found.high == pytest.approx(difference.mean() + half_width, abs=0.02 * half_width)
 
 
 def test_one_validation_shows_no_change(tmp_path):
@@ -55,4 +55,6 @@ def test_a_line_that_was_not_finished_is_left_out(tmp_path):
     with (tmp_path / VALIDATION_DIR / "1.jsonl").open("a") as stream:
         stream.write('{"input": "1+1", "acc')
     found = change(tmp_path)
-    assert (found.low, found.after, found.high) == (0.0, 1.0, 0.0)
+    assert (found.before, found.after, found.responses) == (1.0, 1.0, 1)
+    # Two prompts that did not change are no certainty.
+    assert found.low < -0.5 and found.high > 0.5
