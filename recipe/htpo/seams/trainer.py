@@ -25,6 +25,7 @@ from recipe.htpo.seams.loss import GROUPS_FIELD, SUMS_PREFIX, htpo_loss
 from recipe.htpo.seams.responses import COUNTS, DroppedGroups, ResponseFacts
 from recipe.htpo.seams.run_life import RunLifeMixin
 from recipe.htpo.seams.tokens import DUMP_FIELD, TokenDump
+from recipe.htpo.seams.validation import ValidationMixin
 
 # verl compares `trainer_mode` with these strings (verl/trainer/ppo/v1/trainer_base.py:153,731,902,...), so each
 # trainer is registered under a name of its own and runs under verl's.
@@ -35,7 +36,7 @@ VERL_MODE = {
 }
 
 
-class HTPOTrainerMixin(RunLifeMixin):
+class HTPOTrainerMixin(RunLifeMixin, ValidationMixin):
     """What HTPO adds to a training step; mixed in before one of verl's trainers."""
 
     def __init__(self, config: Any) -> None:

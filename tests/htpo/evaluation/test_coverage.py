@@ -92,7 +92,7 @@ def test_gross_errors_show_in_few_draws(way, prompts, seeds):
 @pytest.mark.slow
 @pytest.mark.parametrize(("way", "prompts", "seeds"), WAYS)
 def test_the_intervals_hold_the_truth_as_often_as_they_say(way, prompts, seeds):
-    intervals, band = coverage(way, 2000, prompts, seeds)
+    intervals, band = coverage(way, 1000, prompts, seeds)
     print(f"{way}, {prompts} prompts x {seeds} seeds: intervals {intervals}, band {band}")
     assert (0.93 <= intervals).all() and (intervals <= 0.97).all()
     assert 0.93 <= band <= 0.975

@@ -34,6 +34,7 @@ from recipe.htpo.seams.algorithms import htpo_advantage
 from recipe.htpo.seams.loss import htpo_loss, token_objective_loss
 from recipe.htpo.seams.run_life import RunLifeMixin
 from recipe.htpo.seams.trainer import HTPOTrainerMixin
+from recipe.htpo.seams.validation import ValidationMixin
 
 PARAMETERS = {
     # Overridden by the trainer.
@@ -51,6 +52,10 @@ PARAMETERS = {
     (PPOTrainer, "_add_prompts_to_generate"): "self num_prompts",
     (PPOTrainer, "_compute_advantage"): "self batch metrics",
     (PPOTrainer, "_update_actor"): "self batch metrics",
+    (PPOTrainer, "_maybe_log_val_generations"): "self inputs outputs scores",
+    (PPOTrainer, "_val_metrics_update"): (
+        "self data_sources sample_uids reward_extra_infos_dict sample_turns expected_acc_counts"
+    ),
     # Called by us.
     (ActorRolloutRefWorker, "set_loss_fn"): "self loss_fn",
     (TrainingWorker, "set_loss_fn"): "self loss_fn",
@@ -97,7 +102,7 @@ def test_overrides_take_verls_parameters(name):
 
 def test_every_override_exists_in_verl():
     """A method that verl renames would otherwise silently never be called."""
-    methods = {**vars(HTPOTrainerMixin), **vars(RunLifeMixin)}.items()
+    methods = {**vars(HTPOTrainerMixin), **vars(RunLifeMixin), **vars(ValidationMixin)}.items()
     ours = {name for name, value in methods if inspect.isfunction(value)} - {"_progress"}
     assert ours == {name for owner, name in PARAMETERS if owner is PPOTrainer}
 
