@@ -19,6 +19,7 @@ from recipe.htpo.verifier.nodes import (
     children,
     is_ordered,
     is_time,
+    walk,
 )
 from recipe.htpo.verifier.relations import FLIPPED, by_label, in_label_order, is_label, label_and_values, single_steps
 from recipe.htpo.verifier.scalars import Scalars, infinity_sign
@@ -46,13 +47,15 @@ class Comparison:
     def __init__(self, config: VerifierConfig) -> None:
         self.config = config
         self.scalars = Scalars(config)
+        # By identity: a member of a list meets many others. The node is held so that no other gets its identity.
+        self._expanded: dict[int, tuple[Node, Node]] = {}
 
     def equal(self, left: Node, right: Node) -> bool:
         """Whether two answers are the same."""
         self.scalars.ops.spend(2)
         if left == right:
             return True
-        left, right = expand_signs(left, self.config), expand_signs(right, self.config)
+        left, right = self._expand(left), self._expand(right)
         if isinstance(left, Rel) or isinstance(right, Rel):
             return self._relations(left, right)
         if _is_set(left) or _is_set(right):
@@ -69,6 +72,13 @@ class Comparison:
             a, b = _spelling(left), _spelling(right)
             return a is not None and b is not None and words_equal(a, b)
         return self.scalars.equal(left, right)
+
+    def _expand(self, node: Node) -> Node:
+        found = self._expanded.get(id(node))
+        if found is None:
+            self.scalars.ops.spend(sum(3.0 for _ in walk(node)))
+            found = self._expanded[id(node)] = (node, expand_signs(node, self.config))
+        return found[1]
 
     # Sequences
 
@@ -119,9 +129,9 @@ class Comparison:
         found: list[Node] = []
         for item in items:
             if isinstance(item, Rel) and item.ops == ("=",) and is_label(item.sides[0]):
-                expanded = expand_signs(item.sides[1], self.config)
+                expanded = self._expand(item.sides[1])
             else:
-                expanded = expand_signs(item, self.config)
+                expanded = self._expand(item)
             if isinstance(expanded, Seq) and expanded.opening == "":
                 found.extend(expanded.items)
             else:

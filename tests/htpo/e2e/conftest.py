@@ -33,3 +33,9 @@ def demo_inputs(cache_dir: Path) -> list[str]:
         f"data.val_files={data}/arithmetic/test.parquet",
         f"actor_rollout_ref.model.path={model}",
     ]
+
+
+@pytest.fixture(scope="session")
+def script_environment(cache_dir: Path) -> dict[str, str]:
+    """Knobs of `scripts/run_htpo_cpu.sh` with which it finds the data and the model of `demo_inputs` made."""
+    return {"CACHE_DIR": str(cache_dir), "TRAIN_ROWS": str(TRAIN_ROWS), "TEST_ROWS": str(TEST_ROWS)}

@@ -5,7 +5,7 @@
     python tests/htpo/e2e/kill_resume.py --out DIR --kills 5 --steps 24 \\
         data.train_files=... data.val_files=... actor_rollout_ref.model.path=...
 
-Kills fall at random moments of a step, of a save and of the start-up. `test_kill_resume.py` runs a short form of it.
+Kills fall at random moments of a step, of a save and of the start-up. `test_cpu_run.py` runs a short form of it, through the script.
 """
 
 import argparse
@@ -14,13 +14,13 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from data_order import data_order
-from training_process import TrainingProcess
+from training_process import MAIN, TrainingProcess
 
 from recipe.htpo.config import compose
 from recipe.htpo.run.checkpoints import TRACKER, what_is_lacking
@@ -52,6 +52,10 @@ class Story:
     output_dir: Path
     inputs: Sequence[str]
     steps: int
+    command: Sequence[str] = MAIN
+    environment: Mapping[str, str] = field(default_factory=dict)
+    further: Sequence[str] = ("trainer.val_before_train=False",)
+    """Overrides beside those that this module needs."""
     kills: list[Kill] = field(default_factory=list)
     codes: list[int] = field(default_factory=list)
 
@@ -64,11 +68,15 @@ class Story:
             f"trainer.total_training_steps={self.steps}",
             f"trainer.rollout_data_dir={self.output_dir}/rollouts",
             "trainer.save_freq=2",
-            "trainer.val_before_train=False",
             f"data.train_max_samples={PROMPTS}",
             # Every prompt is trained on, in the order of the data.
             "algorithm.filter_groups.enable=False",
+            *self.further,
         ]
+
+    @property
+    def starts(self) -> Path:
+        return self.output_dir.with_name(f"{self.output_dir.name}_starts")
 
     @property
     def checkpoints(self) -> Path:
@@ -77,7 +85,19 @@ class Story:
     def start(self) -> TrainingProcess:
         """The same command as every time."""
         number = len(self.kills)
-        return TrainingProcess(self.output_dir / f"start_{number}.log", self.output_dir.parent, *self.overrides)
+        return TrainingProcess(
+            self.starts / f"start_{number}.log",
+            self.output_dir.parent,
+            *self.overrides,
+            command=self.command,
+            **self.environment,
+        )
+
+    def log(self, number: int) -> str:
+        """What a start printed; the script's starts have one log for all, of which the last mention counts."""
+        common = self.output_dir / "log.txt"
+        file = common if common.exists() else self.starts / f"start_{number}.log"
+        return file.read_text(encoding="utf-8", errors="replace")
 
     def saved_steps(self) -> list[int]:
         return sorted(int(path.name.rpartition("_")[2]) for path in self.checkpoints.glob("global_step_*"))
@@ -95,7 +115,7 @@ def run(story: Story, kinds: Sequence[str], seed: int) -> None:
     process = story.start()
     story.codes.append(process.wait(START_TIMEOUT_S))
     for number, kill in enumerate(story.kills, start=1):
-        kill.resumed_from = _resumed_from((story.output_dir / f"start_{number}.log").read_text(errors="replace"))
+        kill.resumed_from = _resumed_from(story.log(number))
 
 
 def _wait_for_the_moment(story: Story, process: TrainingProcess, kind: str, chance: random.Random) -> None:
@@ -177,6 +197,8 @@ def _steps_findings(story: Story) -> Iterator[str]:
             if previous is not None and entry["step"] != previous + 1:
                 yield f"{file.name}: step {entry['step']} after {previous}"
             previous = entry["step"]
+            if "actor/lr" not in entry["data"]:
+                continue  # A validation before the first step of a start.
             rates.setdefault(previous, set()).add(entry["data"]["actor/lr"])
             difference = entry["data"]["training/rollout_probs_diff_max"]
             if not difference < 1e-4:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -22,14 +23,18 @@ SMALL = (
     "actor_rollout_ref.rollout.val_kwargs.n=1",
     "trainer.test_freq=-1",
 )
+MAIN = (sys.executable, "-m", "recipe.htpo.main_htpo", "platform=cpu")
+SCRIPT = ("bash", str(Path(__file__).resolve().parents[3] / "scripts" / "run_htpo_cpu.sh"))
 # Ray gives its workers nice 15: on a busy machine they would starve. Its raylet has 30 s to start.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0", "RAY_raylet_start_wait_time_s": "240"}
 
 
 class TrainingProcess:
-    """`python -m recipe.htpo.main_htpo platform=cpu ...` with its output in a file."""
+    """`python -m recipe.htpo.main_htpo platform=cpu ...`, or another command, with its output in a file."""
 
-    def __init__(self, log: Path, cwd: Path, *overrides: str, **environment: str) -> None:
+    def __init__(
+        self, log: Path, cwd: Path, *overrides: str, command: Sequence[str] = MAIN, **environment: str
+    ) -> None:
         # Ray's daemons become our children when their parent is killed, so that they can be found and ended too.
         processes.adopt_orphans()
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -38,7 +43,7 @@ class TrainingProcess:
         self._processes: list[psutil.Process] = []
         with log.open("wb") as stream:
             self.process = psutil.Popen(
-                [sys.executable, "-m", "recipe.htpo.main_htpo", "platform=cpu", *SMALL, *overrides],
+                [*command, *SMALL, *overrides],
                 cwd=cwd,
                 env={**os.environ, **ENVIRONMENT, **environment},
                 stdin=subprocess.DEVNULL,

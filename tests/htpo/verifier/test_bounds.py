@@ -12,7 +12,8 @@ import pytest
 
 import recipe.htpo.verifier as package
 from recipe.htpo.reward import compute_score
-from recipe.htpo.verifier import grade, verify
+from recipe.htpo.verifier import compare, grade, verify
+from recipe.htpo.verifier.signs import expand_signs
 
 RUNS = [
     *" \t\n$\\{}()[],.;:*_^/|-+=<>aA1答或、&~'\"!?%#",
@@ -53,6 +54,18 @@ def test_a_defect_ends_in_a_reason(monkeypatch, caplog):
     monkeypatch.setattr(grade, "extract_answer", lambda response, config: 1 / 0)
     assert verify(r"\boxed{5}", "5").reason == "internal_error"
     assert "the verifier raised" in caplog.text
+
+
+def test_a_sign_is_expanded_once_per_member(monkeypatch):
+    """Each member of a list meets each of the other list; what is done for a member must not be done for a pair."""
+    expanded = []
+    monkeypatch.setattr(
+        compare, "expand_signs", lambda node, config: expanded.append(node) or expand_signs(node, config)
+    )
+    members = [rf"{100 + 3 * index} \pm {index + 1}x" for index in range(20)]
+    truth = r"\{" + ", ".join(reversed(members)) + r"\}"
+    assert verify(r"\boxed{\{" + ", ".join(members) + r"\}}", truth).correct
+    assert 40 <= len(expanded) < 400
 
 
 def _seconds(response, truth):
