@@ -3,8 +3,9 @@
 #
 #   bash scripts/run_tests.sh [--fast] [pytest arguments]      e.g. --fast -k partition, --durations=25
 #
-# --fast leaves out end-to-end runs and draws few examples in property tests: for daily work. Without it everything
-# runs, first what needs no training stack, on two processes, then the end-to-end runs one after another.
+# --fast leaves out end-to-end runs and single tests of more than 5 s, and draws few examples in property tests: for
+# daily work. Without it everything runs, first what needs no training stack, on two processes, then the end-to-end runs
+# one after another.
 #
 # Knobs:
 #   HTPO_GOLDEN_DIR   directory of golden vectors for the objectives (default: the repository's small fixture)
@@ -21,7 +22,7 @@ for argument in "$@"; do
 done
 python="$(bash scripts/setup_env.sh)"
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-if "$fast"; then profile=daily; else profile=ci; fi
+if "$fast"; then profile=daily selection="not slow and not long"; else profile=ci selection="not slow"; fi
 export HTPO_TEST_PROFILE="${HTPO_TEST_PROFILE:-$profile}"
 
 say() { printf '\n[%(%H:%M:%S)T] %s\n' -1 "$*"; }
@@ -44,7 +45,7 @@ say "lint and types"
 "$python" -m mypy
 
 say "tests without a training stack"
-tests fast -m "not slow" -n "${HTPO_TEST_WORKERS:-2}" --dist loadfile
+tests fast -m "$selection" -n "${HTPO_TEST_WORKERS:-2}" --dist loadfile
 if ! "$fast"; then
   say "end-to-end tests"
   tests end-to-end -m slow

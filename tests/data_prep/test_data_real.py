@@ -96,7 +96,7 @@ def test_overlap_of_the_evaluation_sets_with_dapo(built: Path) -> None:
     assert sum(ours == theirs for ours, theirs in pairs) >= 0.9 * len(pairs)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("layout", ["tiled", "adjacent", "shuffled"])
 def test_dapo_at_full_size(real_data: Path, built: Path, tmp_path: Path, layout: str) -> None:
     """1,791,700 rows become the rows of the bare file; memory stays below 1 GiB."""

@@ -43,6 +43,7 @@ def test_a_python_without_the_package_is_refused(bare_python):
     assert finished.returncode == 2 and f"verl-htpo is not installed in {bare_python}" in finished.stderr
 
 
+@pytest.mark.long
 def test_defaults_and_the_callers_directory(tmp_path):
     directory = tmp_path / "it's a, directory"
     (directory / "model").mkdir(parents=True)
@@ -69,6 +70,7 @@ def test_defaults_and_the_callers_directory(tmp_path):
     assert config.trainer.nnodes == 4 and config.data.seed == 7
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("spelling", ["Qwen/Qwen3-30B-A3B-Base", "30b-a3b"])
 def test_spellings_of_a_size_and_given_knobs(spelling):
     finished = run_script(
@@ -80,7 +82,7 @@ def test_spellings_of_a_size_and_given_knobs(spelling):
     assert overrides["actor_rollout_ref.model.path"] == "Qwen/Other"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("backend", ["megatron", "fsdp"])
 @pytest.mark.parametrize("model", ["qwen3_8b", "qwen3_30b_a3b"])
 def test_dry_run(model, backend):

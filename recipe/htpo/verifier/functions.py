@@ -6,15 +6,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from decimal import Context, Decimal
+from decimal import Decimal
 from fractions import Fraction
+from typing import Any
+
+from mpmath import libmp
 
 from recipe.htpo.verifier.errors import OverLimit, Undefined
 from recipe.htpo.verifier.numbers import CONTEXT, ONE, PI, TWO, ZERO, Arithmetic, Complex, Number
 
 FUNCTION_WORK = 40.0
-_HALVINGS = 12
-TWO_PI = Context(prec=90).multiply(TWO, PI)
+# mpmath's functions of numbers, which unlike its contexts have no state: 72 digits.
+_BITS = 240
+_TEN = libmp.from_int(10)
 _LARGEST_ANGLE = Decimal("1e15")
 
 
@@ -99,7 +103,7 @@ def exponential(ops: Arithmetic, value: Number) -> Number:
     re, im = ops.parts(value)
     if re.copy_abs() > 1_000_000:
         raise OverLimit("exponential")
-    size = CONTEXT.exp(re)
+    size = _decimal(libmp.mpf_exp(_binary(re), _BITS, "n"))
     if not im:
         return ops.make(size, ZERO)
     sine, cosine = _sine_cosine(ops, im)
@@ -115,54 +119,43 @@ def logarithm(ops: Arithmetic, value: Number) -> Number:
         return Fraction(0)
     re, im = ops.parts(value)
     if not im:
-        result = CONTEXT.ln(re.copy_abs())
+        result = _natural_logarithm(re.copy_abs())
         return result if re > 0 else ops.make(result, PI)
     norm = CONTEXT.add(CONTEXT.multiply(re, re), CONTEXT.multiply(im, im))
-    return ops.make(CONTEXT.divide(CONTEXT.ln(norm), TWO), _angle(ops, re, im))
+    return ops.make(CONTEXT.divide(_natural_logarithm(norm), TWO), _angle(ops, re, im))
 
 
 def _sine_cosine(ops: Arithmetic, angle: Decimal) -> tuple[Decimal, Decimal]:
-    """Sine and cosine by their series on a small angle, doubled back."""
     ops.spend(FUNCTION_WORK)
     if angle.copy_abs() > _LARGEST_ANGLE:
         raise OverLimit("angle")
     ops.note(ONE)
-    turns = CONTEXT.to_integral_value(CONTEXT.divide(angle, TWO_PI))
-    small = CONTEXT.divide(CONTEXT.subtract(angle, CONTEXT.multiply(turns, TWO_PI)), Decimal(2**_HALVINGS))
-    square = CONTEXT.multiply(small, small).copy_negate()
-    # versine = 1 - cos keeps its digits near zero, where 1 - cos would lose them.
-    sine = term = small
-    versine = half = CONTEXT.divide(square.copy_negate(), TWO)
-    for count in range(2, 24, 2):
-        term = CONTEXT.divide(CONTEXT.multiply(term, square), Decimal(count * (count + 1)))
-        half = CONTEXT.divide(CONTEXT.multiply(half, square), Decimal((count + 1) * (count + 2)))
-        sine = CONTEXT.add(sine, term)
-        versine = CONTEXT.add(versine, half)
-    for _ in range(_HALVINGS):
-        cosine = CONTEXT.subtract(ONE, versine)
-        versine = CONTEXT.multiply(TWO, CONTEXT.multiply(sine, sine))
-        sine = CONTEXT.multiply(TWO, CONTEXT.multiply(sine, cosine))
-    return sine, CONTEXT.subtract(ONE, versine)
+    cosine, sine = libmp.mpf_cos_sin(_binary(angle), _BITS, "n")
+    return _decimal(sine), _decimal(cosine)
 
 
 def _arctangent(ops: Arithmetic, value: Decimal) -> Decimal:
-    """Arc tangent by halving the angle, then the series."""
     ops.spend(FUNCTION_WORK)
     ops.note(ONE)
-    inverted = value.copy_abs() > 1
-    x = CONTEXT.divide(ONE, value) if inverted else value
-    for _ in range(8):
-        x = CONTEXT.divide(x, CONTEXT.add(ONE, CONTEXT.sqrt(CONTEXT.add(ONE, CONTEXT.multiply(x, x)))))
-    square = CONTEXT.multiply(x, x).copy_negate()
-    total, term = x, x
-    for count in range(3, 27, 2):
-        term = CONTEXT.multiply(term, square)
-        total = CONTEXT.add(total, CONTEXT.divide(term, Decimal(count)))
-    result = CONTEXT.multiply(total, Decimal(256))
-    if not inverted:
-        return result
-    quarter = CONTEXT.divide(PI, TWO)
-    return CONTEXT.subtract(quarter if value > 0 else quarter.copy_negate(), result)
+    return _decimal(libmp.mpf_atan(_binary(value), _BITS, "n"))
+
+
+def _natural_logarithm(value: Decimal) -> Decimal:
+    return _decimal(libmp.mpf_log(_binary(value), _BITS, "n"))
+
+
+def _binary(value: Decimal) -> Any:
+    """mpmath's number for a decimal, whatever its exponent."""
+    if not value.is_finite():
+        raise Undefined("overflow")
+    exponent = int(value.as_tuple().exponent)
+    digits = libmp.from_int(int(CONTEXT.scaleb(value, -exponent)))
+    return libmp.mpf_mul(digits, libmp.mpf_pow_int(_TEN, exponent, _BITS), _BITS, "n")
+
+
+def _decimal(value: Any) -> Decimal:
+    sign, digits, exponent, _ = value
+    return CONTEXT.multiply(Decimal(-digits if sign else digits), CONTEXT.power(TWO, Decimal(exponent)))
 
 
 def _angle(ops: Arithmetic, re: Decimal, im: Decimal) -> Decimal:

@@ -130,21 +130,25 @@ def patched():
     return probe(VERL_PLATFORM="cpu")
 
 
+@pytest.mark.long
 def test_without_the_platform_megatron_needs_an_accelerator(original):
     for name in ("factory", "current_device", "move", "random", "layers", "clip", "float32"):
         assert original[name].endswith("Error"), f"{name} now works without its patch: {original[name]}"
     assert original["type"] == "torch.FloatTensor"
 
 
+@pytest.mark.long
 def test_on_the_platform_cuda_means_the_cpu(patched):
     assert patched["factory"] == patched["current_device"] == patched["move"] == "cpu"
     assert patched["random"] == "True"
     assert patched["layers"] == "CpuSpecProvider"
 
 
+@pytest.mark.long
 def test_clipping_scales_to_the_norm(patched):
     assert patched["clip"] == "[0.6, 0.8]"
 
 
+@pytest.mark.long
 def test_float32_is_let_through_and_nothing_else(patched):
     assert patched["float32"] == "float32" and patched["float64"] == "AssertionError"

@@ -129,19 +129,23 @@ for name, policy in (("original", CPUOffloadPolicy(pin_memory=True)), ("patched"
     )
 
 
+@pytest.mark.long
 def test_process_group_original_is_refused(verl_report):
     assert "cpu:gloo,cpu:gloo" in verl_report["original_group"] or "Duplicate" in verl_report["original_group"]
 
 
+@pytest.mark.long
 def test_process_group_works_over_gloo(verl_report):
     assert verl_report["backend"] == "gloo" and verl_report["sum"] == [2.0] * 3
     assert "cuda" not in verl_report["named"]
 
 
+@pytest.mark.long
 def test_pinned_offload_original_needs_an_accelerator(verl_report):
     assert isinstance(verl_report["original"], str), "FSDP2 now pins memory on a CPU: the patch is no longer needed"
 
 
+@pytest.mark.long
 def test_offload_without_pinning_works(verl_report):
     assert verl_report["policy"] == [False, False] and verl_report["policy_type"] == "CPUOffloadPolicy"
     assert verl_report["patched"] == [2, 4]
@@ -191,10 +195,12 @@ report["synchronised"] = {"error": error(layer, second)}
     )
 
 
+@pytest.mark.long
 def test_linear_weight_original_is_removed(vllm_report):
     assert vllm_report["original"]["elements"] == 0 and vllm_report["original"]["error"] < 1e-4
 
 
+@pytest.mark.long
 def test_linear_weight_is_kept_and_can_be_loaded_again(vllm_report):
     assert vllm_report["patched"]["elements"] == 32 * 64 and vllm_report["patched"]["error"] < 1e-4
     assert vllm_report["synchronised"]["error"] < 1e-4

@@ -5,7 +5,7 @@
     python tests/htpo/e2e/kill_resume.py --out DIR --kills 5 --steps 24 \\
         data.train_files=... data.val_files=... actor_rollout_ref.model.path=...
 
-Kills fall at random moments of a step, of a save and of the start-up. `test_cpu_run.py` runs a short form of it, through the script.
+Kills fall at random moments of a step, of a save and of the start-up. `test_cpu_run.py` runs a short form of it.
 """
 
 import argparse

@@ -8,7 +8,6 @@ kills, and kills in a step and in the start-up: `kill_resume.py`.
 
 import json
 import os
-from pathlib import Path
 
 import kill_resume
 import psutil

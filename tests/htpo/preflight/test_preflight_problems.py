@@ -294,6 +294,7 @@ def test_a_dry_run_starts_nothing(sound, command):
     assert code == 0 and "nothing was started" in out, err
 
 
+@pytest.mark.long
 def test_a_refused_run_never_reaches_ray(sound, tmp_path):
     """verl imports Ray as Hydra looks for verl's configuration; what counts is that no session is made.
 

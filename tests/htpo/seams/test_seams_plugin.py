@@ -63,10 +63,12 @@ def on_cpu():
     return run(REPORT, VERL_PLATFORM="cpu")
 
 
+@pytest.mark.long
 def test_verl_loads_the_plugin_to_its_end(plain, on_cpu):
     assert plain["loaded"] and on_cpu["loaded"]
 
 
+@pytest.mark.long
 def test_importing_verl_stays_light(plain):
     ours = [name for name in plain["modules"] if name.startswith("recipe.")]
     assert set(ours) == {
@@ -78,11 +80,13 @@ def test_importing_verl_stays_light(plain):
     assert not any(name.startswith("verl.trainer.ppo.v1") for name in plain["modules"])
 
 
+@pytest.mark.long
 def test_the_cpu_platform_is_there_only_where_asked_for(plain, on_cpu):
     assert not plain["registered"] and plain["platform"] != "cpu"
     assert on_cpu["registered"] and on_cpu["platform"] == "cpu"
 
 
+@pytest.mark.long
 def test_names_are_in_verls_registries(plain):
     assert plain["algorithms"] == [True, True]
     assert not plain["trainer_before"]
@@ -93,6 +97,7 @@ def test_names_are_in_verls_registries(plain):
         assert plain["trainers"][name][:4] == [own, "HTPOTrainerMixin", "RunLifeMixin", verls]
 
 
+@pytest.mark.long
 def test_our_modules_may_be_imported_before_verls():
     """Each imports verl's module whose hook imports ours."""
     report = run(

@@ -106,7 +106,7 @@ def test_no_exception_self_equality_and_symmetry(answer, truth):
     check_properties(answer, truth)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @long
 @given(texts, texts)
 def test_no_exception_self_equality_and_symmetry_long(answer, truth):

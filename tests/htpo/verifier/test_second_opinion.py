@@ -27,7 +27,7 @@ def test_unknown_grader():
         ChildGrader("sympy", limit_s=1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_hung_child_is_killed_counted_and_replaced():
     opinion = SecondOpinion(limit_s=60)
     assert opinion.ask(r"\boxed{2}", "2") is True
@@ -39,7 +39,7 @@ def test_a_hung_child_is_killed_counted_and_replaced():
     opinion.close()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_reward_reports_or_accepts_a_second_opinion():
     def ask(response, **options):
         return compute_score("x", response, "6", second_opinion_limit_s=60, **options)
