@@ -33,13 +33,19 @@ def step_totals(dump: StepDump) -> dict[str, float]:
 
 
 def read_logged(run_dir: str | Path) -> dict[int, dict[str, Any]]:
-    """`step -> metrics` of a run's directory, or of the lab's result beside it; empty where there is neither."""
-    result = Path(run_dir).with_suffix(".json")
+    """`step -> metrics` of a run's directory, or of the lab's result beside it; empty where there is neither.
+
+    What the lab logs has the names that the real stack gives to it.
+    """
     if steps := read_steps(run_dir):
         return steps
+    result = Path(run_dir).with_suffix(".json")
     if not result.is_file():
         return {}
-    return {record["step"]: record for record in json.loads(result.read_text(encoding="utf-8"))["steps"]}
+    records = json.loads(result.read_text(encoding="utf-8"))["steps"]
+    return {
+        record["step"]: {name: record[lab] for name, lab in LAB_NAMES.items() if lab in record} for record in records
+    }
 
 
 @dataclass(frozen=True)
@@ -54,11 +60,11 @@ class Comparison:
 
 def compare(dump: StepDump, logged: Mapping[str, Any]) -> Comparison:
     """Of a dump that has every response of its step. Shares of the loss depend on its aggregation and are left out."""
-    found = []
-    for name, value in step_totals(dump).items():
-        recorded = logged.get(name, logged.get(LAB_NAMES.get(name, "")))
-        if recorded is not None and "_share_" not in name:
-            found.append((name, value, float(recorded)))
+    found = [
+        (name, value, float(logged[name]))
+        for name, value in step_totals(dump).items()
+        if name in logged and "_share_" not in name
+    ]
     return Comparison(
         compared=len(found),
         different=tuple(

@@ -1,0 +1,76 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The page of a run's dumped tokens: one HTML file, without network."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from recipe.htpo.inspect.dump import StepDump
+from recipe.htpo.inspect.pack import pack
+from recipe.htpo.inspect.totals import compare, step_totals
+from recipe.htpo.objective import CELL_NAMES
+
+_HERE = Path(__file__).resolve().parent
+
+
+def page(title: str, dumps: Sequence[StepDump], logged: Mapping[int, Mapping[str, Any]]) -> str:
+    """The page of these steps; `logged` are the metrics of the run, step by step.
+
+    Raises:
+        ValueError: without a dump.
+    """
+    if not dumps:
+        raise ValueError("there is no step to show")
+    cells = dumps[-1].facts.get("objective", {}).get("cells", {})
+    data = {
+        "groups": [{"name": name.replace("_", " "), "row": _row(cells.get(name, {}))} for name in CELL_NAMES],
+        "steps": {dump.step: _step(dump, logged.get(dump.step, {})) for dump in dumps},
+    }
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template("page.html.jinja").render(
+        title=title,
+        objective=dumps[-1].facts.get("objective", {}).get("preset", ""),
+        script=(_HERE / "page.js").read_text(encoding="utf-8"),
+        style=(_HERE / "page.css").read_text(encoding="utf-8"),
+        # In a script element only "<" could end the text early.
+        data=json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
+        packed=pack(dumps),
+    )
+
+
+def _step(dump: StepDump, logged: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page says of a step: totals of the dump, logged metrics, and whether they agree."""
+    totals = step_totals(dump)
+    found = {"responses": dump.facts["responses"], "whole": dump.is_whole, "totals": _finite(totals)}
+    if not logged:
+        return found | {"check": "the run has no metrics of this step"}
+    found["logged"] = _finite({name: logged[name] for name in totals if name in logged})
+    if not dump.is_whole:
+        return found | {"check": "a part of the step: totals differ from the logged metrics of the whole"}
+    comparison = compare(dump, logged)
+    if comparison.different:
+        return found | {"check": "NOT the logged metrics: " + "; ".join(comparison.different), "wrong": True}
+    return found | {"check": f"the whole step: totals equal all {comparison.compared} logged metrics that it has"}
+
+
+def _finite(values: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(f"{value:.6g}") for name, value in values.items() if value == value}
+
+
+def _row(cell: Mapping[str, Any]) -> str:
+    """A row of the objective table in words."""
+    if not cell:
+        return ""
+    parts = [str(cell["rule"])]
+    if cell["rule"] != "ppo":
+        parts += [f"{name} {cell[name]}" for name in ("region", "gate", "scale", "floor", "ceiling") if cell.get(name)]
+    parts += [
+        f"{name.replace('_', ' ')} {cell[name]}" for name in ("detach_lowest", "detach_highest") if cell.get(name)
+    ]
+    return ", ".join(parts)
