@@ -39,7 +39,7 @@ def main(config: DictConfig) -> None:
 def dry_run(config: DictConfig) -> None:
     """Show what would run. Problems of the configuration are errors; what only this machine lacks is listed."""
     from recipe.htpo import preflight
-    from recipe.htpo.preflight.summary import print_summary
+    from recipe.htpo.preflight.plan.show import print_summary
 
     problems = preflight.config_problems(config)
     if problems:
@@ -64,8 +64,6 @@ def train(config: DictConfig) -> None:
         cpu.activate()
 
     from verl.trainer.main_ppo import TaskRunnerV1, run_ppo
-    from verl.trainer.ppo.utils import need_critic, need_reference_policy
-    from verl.utils.config import validate_config
     from verl.utils.device import auto_set_device
 
     from recipe.htpo import preflight
@@ -80,7 +78,6 @@ def train(config: DictConfig) -> None:
         sys.exit(preflight.EXIT_CODE)
     os.environ[heartbeat.VARIABLE] = str(Path(config.htpo.output_dir, "heartbeat").resolve())
     auto_set_device(config)
-    validate_config(config=config, use_reference_policy=need_reference_policy(config), use_critic=need_critic(config))
     metrics_file = record.next_metrics_file(config.htpo.output_dir)
     os.environ["VERL_FILE_LOGGER_PATH"] = str(metrics_file.resolve())
     with open_dict(config):

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from recipe.htpo import preflight
 from recipe.htpo.config import follow_objective
-from recipe.htpo.preflight.summary import print_summary
+from recipe.htpo.preflight.plan.show import print_summary
 
 
 @hydra.main(config_path="../config", config_name="htpo_trainer", version_base=None)

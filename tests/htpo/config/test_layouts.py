@@ -16,8 +16,8 @@ import recipe.htpo.config as package
 from recipe.htpo.config import compose
 from recipe.htpo.main_htpo import dry_run
 from recipe.htpo.preflight import config_problems
-from recipe.htpo.preflight.engine import LAYOUT_ENGINES
-from recipe.htpo.preflight.settings import queue_warnings
+from recipe.htpo.preflight.verl_config import LAYOUT_ENGINES
+from recipe.htpo.preflight.warn import queue_warnings
 
 ROOT = Path(package.__file__).parent / "layout"
 SIZES = ["0_6b", "1_7b", "4b", "8b", "14b", "32b", "30b_a3b"]

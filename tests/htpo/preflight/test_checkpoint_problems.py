@@ -9,8 +9,7 @@ import pytest
 from preflight_support import assert_refused
 
 from recipe.htpo.config import compose
-from recipe.htpo.preflight.checkpoints import check_disk
-from recipe.htpo.preflight.environment import MEGATRON, check_versions
+from recipe.htpo.preflight.machine import MEGATRON, check_disk, check_versions
 
 ROOT = Path(__file__).resolve().parents[3]
 MEGATRON_8B = ["layout=megatron/qwen3_8b", "model_engine=megatron"]

@@ -266,7 +266,7 @@ FSDP_CASES = [
         "use_dynamic_bsz=False",
     ),
     ([f"{MODEL}.use_fused_kernels=True"], f"{MODEL}.use_fused_kernels", "without logits", "set it to False"),
-    (["actor_rollout_ref.hybrid_engine=False"], "actor_rollout_ref.hybrid_engine", "trainer's GPUs", "separate_async"),
+    (["actor_rollout_ref.hybrid_engine=False"], "actor_rollout_ref.hybrid_engine", "trainer's GPUs", "True"),
     (["critic.enable=True"], "critic.enable", "asks for a critic", "adv_estimator=htpo"),
     (["algorithm.adv_estimator=gae"], "algorithm.adv_estimator", "asks for a critic", "adv_estimator=htpo"),
     (["trainer.critic_warmup=5"], "trainer.critic_warmup", "train nothing", "set it to 0"),

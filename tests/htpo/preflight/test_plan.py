@@ -13,52 +13,45 @@ from transformers import AutoModelForCausalLM, Qwen2Config, Qwen3Config, Qwen3Mo
 
 from recipe.htpo.config import compose
 from recipe.htpo.lab.model import make_model, make_tokenizer
-from recipe.htpo.preflight.engine import LAYOUT_ENGINES
 from recipe.htpo.preflight.plan.architecture import (
     QWEN3,
     UnknownArchitectureError,
     find_architecture,
     from_model_config,
 )
-from recipe.htpo.preflight.plan.checkpoint_size import checkpoint_bytes
+from recipe.htpo.preflight.plan.memory import (
+    MemorySettings,
+    activation_bytes,
+    checkpoint_bytes,
+    host_bytes_per_gpu,
+    kv_bytes_per_token,
+    logits_bytes,
+    model_state,
+    rollout_weight_bytes,
+    training_phases,
+)
 from recipe.htpo.preflight.plan.plan import GIB, make_plan
-from recipe.htpo.preflight.plan.rollout_memory import kv_bytes_per_token
 from recipe.htpo.preflight.plan.show import print_plan
 from recipe.htpo.preflight.plan.step_time import (
     DECODE_SHARE,
     HBM_BYTES,
-    StepWork,
+    Speed,
+    Work,
     active_parameters,
     on_nodes,
     step_time,
 )
 from recipe.htpo.preflight.plan.topology import Topology
-from recipe.htpo.preflight.plan.training_memory import (
-    TrainingSettings,
-    activation_bytes,
-    logits_bytes,
-    model_state,
-    training_phases,
-)
+from recipe.htpo.preflight.verl_config import LAYOUT_ENGINES
 
 SIZES = ["0_6b", "1_7b", "4b", "8b", "14b", "32b", "30b_a3b"]
 LAYOUTS = [f"{engine}/qwen3_{size}" for engine in LAYOUT_ENGINES for size in SIZES]
 
 QWEN3_8B = QWEN3["Qwen3-8B"]
 MOE = QWEN3["Qwen3-30B-A3B"]
-MEGATRON = Topology(engine="megatron", nodes=4, gpus_per_node=8, tensor=4, rollout_gpus=32)
-FSDP = Topology(engine="fsdp", nodes=4, gpus_per_node=8, shards=32, rollout_gpus=32)
-SETTINGS = TrainingSettings(
-    tokens_update=22528,
-    tokens_log_prob=22528,
-    recompute_layers=1,
-    param_offload=True,
-    optimizer_offload=True,
-    sequence_parallel=True,
-    update_computes_entropy=False,
-    entropy_chunk_size=0,
-    fp32_weights=False,
-)
+MEGATRON = Topology(engine="megatron", nodes=4, gpus_per_node=8, tensor=4)
+FSDP = Topology(engine="fsdp", nodes=4, gpus_per_node=8)
+SETTINGS = MemorySettings(tokens_update=22528, tokens_log_prob=22528, sequence_parallel=True)
 
 
 def model_config(shape):
@@ -170,15 +163,18 @@ def test_recomputation_keeps_layer_inputs_only():
     kept = 22528 * 36 * 2 * 4096 / 4
     full = activation_bytes(QWEN3_8B, MEGATRON, SETTINGS)
     assert kept < full < 2 * kept
-    without = activation_bytes(QWEN3_8B, MEGATRON, replace(SETTINGS, recompute_layers=0))
+    without = activation_bytes(QWEN3_8B, MEGATRON, replace(SETTINGS, recomputed=0.0))
     assert without > 10 * full
+    # A block of half the layers.
+    half = activation_bytes(QWEN3_8B, MEGATRON, replace(SETTINGS, recomputed=0.5))
+    assert half == pytest.approx((full + without) / 2, rel=0.05)
     # Korthikanti et al. 2205.05198, equation 2 without its attention scores, for comparison: 34 h per token and layer.
     assert without / (22528 * 36 / 4) == pytest.approx(34 * 4096, rel=0.4)
 
 
 def test_logits_are_divided_by_tensor_parallelism_and_grow_with_the_entropy():
     one = logits_bytes(QWEN3_8B, replace(MEGATRON, tensor=1), SETTINGS, "log_prob")
-    assert one == 14 * 22528 * 151936
+    assert one == 12 * 22528 * 151936
     assert logits_bytes(QWEN3_8B, MEGATRON, SETTINGS, "log_prob") == one / 4
     update = logits_bytes(QWEN3_8B, MEGATRON, SETTINGS, "update")
     with_entropy = logits_bytes(QWEN3_8B, MEGATRON, replace(SETTINGS, update_computes_entropy=True), "update")
@@ -225,7 +221,9 @@ def test_work_of_a_step(plan):
     assert topology.rollout_replicas * topology.rollout_replica == topology.world
 
 
-WORK = StepWork(responses=2048, prompt_tokens=2048, response_tokens=20480, ppo_epochs=1, concurrent=14)
+WORK = Work(128, 2048, prompt_tokens=2048, response_tokens=20480, ppo_epochs=1, updates=4,
+            responses_per_rank_and_update=64, micro_batches_per_update=64)  # fmt: skip
+SPEED = Speed(concurrent=14)
 
 
 def test_active_parameters_are_those_of_the_name():
@@ -235,47 +233,54 @@ def test_active_parameters_are_those_of_the_name():
 
 
 def test_time_of_training_is_operations_over_speed():
-    time = step_time(QWEN3_8B, MEGATRON, WORK)
-    assert (
-        time.update
-        == 3 * time.log_prob
-        == pytest.approx(step_time(QWEN3_8B, MEGATRON, replace(WORK, ppo_epochs=2)).update / 2)
-    )
-    # By hand: 46.1 M tokens, 2 x 7.57 G + 2 x 36 x 4096 x 22528 operations each, 32 GPUs of 989 T at 0.44.
-    by_hand = 2048 * 22528 * (2 * 7.57e9 + 2 * 36 * 4096 * 22528) / (32 * 989e12 * 0.44)
-    assert time.log_prob == pytest.approx(by_hand, rel=0.01)
+    time = step_time(QWEN3_8B, MEGATRON, WORK, SPEED)
+    assert time.update == 4 * time.log_prob
+    assert step_time(QWEN3_8B, MEGATRON, replace(WORK, ppo_epochs=2), SPEED).update == 2 * time.update
+    assert step_time(QWEN3_8B, MEGATRON, WORK, replace(SPEED, recomputed=0.0)).update == 3 * time.log_prob
+    # By hand: 46.1 M tokens, 3 x (2 x 7.57 G + 2 x 36 x 4096 x 22528) operations each, 32 GPUs of 989 T at 0.44.
+    by_hand = 3 * 2048 * 22528 * (2 * 7.57e9 + 2 * 36 * 4096 * 22528) / (32 * 989e12 * 0.44)
+    assert time.update == pytest.approx(by_hand, rel=0.01)
     assert time.gpu_hours == pytest.approx(time.total * 32 / 3600)
 
 
 def test_more_nodes_are_faster_and_64_cost_more_than_one():
     """Reading the weights does not divide, so the last tokens of the longest responses end the gain."""
-    steps = [on_nodes(QWEN3_8B, MEGATRON, WORK, nodes) for nodes in (1, 2, 4, 8, 16, 32, 64)]
+    steps = [on_nodes(QWEN3_8B, MEGATRON, WORK, SPEED, nodes) for nodes in (1, 2, 4, 8, 16, 32, 64)]
     totals, costs = [step.total for step in steps], [step.gpu_hours for step in steps]
     assert totals == sorted(totals, reverse=True) and costs[-1] > 1.2 * costs[0]
     floor = 20480 * 2 * QWEN3_8B.parameters / (HBM_BYTES * DECODE_SHARE)
     assert steps[-1].generation > floor
-    assert on_nodes(QWEN3_8B, replace(MEGATRON, tensor=16), WORK, 1) is None
+    assert on_nodes(QWEN3_8B, replace(MEGATRON, tensor=16), WORK, SPEED, 1) is None
 
 
 def test_waves_of_sequences():
-    one = step_time(QWEN3_8B, MEGATRON, replace(WORK, concurrent=64)).generation
+    one = step_time(QWEN3_8B, MEGATRON, WORK, Speed(64)).generation
     # Half as many at once: the weights are read twice as often, the cache is read as often.
-    two = step_time(QWEN3_8B, MEGATRON, replace(WORK, concurrent=32)).generation
+    two = step_time(QWEN3_8B, MEGATRON, WORK, Speed(32)).generation
     weights = 20480 * 2 * QWEN3_8B.parameters / (HBM_BYTES * DECODE_SHARE)
     assert two - one == pytest.approx(weights)
 
 
-def test_separate_servers():
-    """vLLM's share is then all that its GPUs hold; the trainer's keep nothing of it."""
-    pool = ["rollout.nnodes=2", "rollout.n_gpus_per_node=8", "rollout.tensor_model_parallel_size=2"]
-    mode = ["layout=fsdp/qwen3_0_6b", "trainer.v1.trainer_mode=htpo_separate_async"]
-    plan = make_plan(compose([*mode, *(f"actor_rollout_ref.{override}" for override in pool)]))
-    assert plan.topology.world == 8 and plan.topology.rollout_replicas == 8 and not plan.topology.colocated
-    rollout = plan.memory.phases["rollout"]
-    assert rollout.optimizer == rollout.gradients == 0 and rollout.total == pytest.approx(0.7 * 80 * GIB)
-    console = Console(width=120, record=True, file=io.StringIO())
-    print_plan(plan, console)
-    assert "8 vLLM replicas of 2 GPUs, on 16 GPUs of their own" in console.export_text()
+def test_quantized_generation():
+    """fp8 halves the projections of vLLM's layers; embeddings, norms and the KV cache stay in bf16."""
+    layers = QWEN3_8B.num_layers * (QWEN3_8B.layer_parameters - 2 * QWEN3_8B.hidden_size)
+    assert rollout_weight_bytes(QWEN3_8B, 2) == 2 * QWEN3_8B.parameters
+    assert rollout_weight_bytes(QWEN3_8B, 2) - rollout_weight_bytes(QWEN3_8B, 1) == layers
+    plain, fp8 = (
+        make_plan(compose(["layout=fsdp/qwen3_8b", f"actor_rollout_ref.rollout.quantization={name}"]))
+        for name in ("null", "fp8")
+    )
+    assert fp8.memory.kv_cache_tokens > plain.memory.kv_cache_tokens and fp8.time.generation < plain.time.generation
+
+
+def test_host_memory_holds_what_is_offloaded():
+    """Over all ranks: Megatron's weights once per data-parallel rank, its optimiser once."""
+    per_gpu = host_bytes_per_gpu(QWEN3_8B, MEGATRON, SETTINGS)
+    state = model_state(QWEN3_8B, MEGATRON, fp32_weights=False)
+    assert per_gpu == state.weights + state.optimizer
+    assert host_bytes_per_gpu(QWEN3_8B, MEGATRON, replace(SETTINGS, param_offload=False)) == state.optimizer
+    kept = replace(SETTINGS, param_offload=False, optimizer_offload=False)
+    assert host_bytes_per_gpu(QWEN3_8B, MEGATRON, kept) == 0
 
 
 def test_warns_where_it_does_not_fit():

@@ -18,7 +18,8 @@ from recipe.htpo.lab.model import make_model, make_tokenizer
 from recipe.htpo.main_htpo import main as train_main
 from recipe.htpo.preflight import EXIT_CODE, config_problems, find_problems
 from recipe.htpo.preflight.__main__ import main as preflight_main
-from recipe.htpo.preflight.settings import LEGACY_KEYS, objective_warnings
+from recipe.htpo.preflight.keys import LEGACY_KEYS
+from recipe.htpo.preflight.warn import objective_warnings
 from recipe.htpo.run.record import write_config
 
 ACTOR = "actor_rollout_ref.actor"
@@ -80,6 +81,7 @@ CONFIGURATION = [
     (["algorithm.rollout_correction.bypass_mode=True"], "algorithm.rollout_correction.bypass_mode", "entropy", "False"),
     (["trainer.v1.trainer_mode=sync"], "trainer.v1.trainer_mode", "does not install", "htpo_sync"),
     (["trainer.v1.trainer_mode=separate_async"], "trainer.v1.trainer_mode", "does not install", "htpo_colocate_async"),
+    (["trainer.v1.trainer_mode=htpo_separate_async"], "trainer.v1.trainer_mode", "does not install", "htpo_sync"),
     (["trainer.use_v1=False"], "trainer.use_v1", "is False", "True"),
     ([f"{ACTOR}.strategy=fsdp"], f"{ACTOR}.strategy", "does not run on a CPU", "fsdp2"),
     ([f"{ROLLOUT}.dtype=bfloat16"], f"{ROLLOUT}.dtype", "is bfloat16", "float32"),
@@ -146,9 +148,9 @@ def test_plugin_missing(sound, monkeypatch):
 
 
 def test_versions(sound, monkeypatch):
-    monkeypatch.setattr("recipe.htpo.preflight.environment.VERL", "0.9.1")
+    monkeypatch.setattr("recipe.htpo.preflight.machine.VERL", "0.9.1")
     required = {"cpu": {"verl": "==0.9.0", "no-such-distribution": "==1.0"}}
-    monkeypatch.setattr("recipe.htpo.preflight.environment.REQUIRED", required)
+    monkeypatch.setattr("recipe.htpo.preflight.machine.REQUIRED", required)
     problems = find_problems(compose(sound))
     assert [problem.message for problem in problems] == [
         "verl is 0.9.1, this recipe needs 0.9.0",

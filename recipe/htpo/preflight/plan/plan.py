@@ -1,59 +1,38 @@
 # Copyright 2026 The verl-htpo authors
 # SPDX-License-Identifier: Apache-2.0
-"""The plan of a run: everything that `show.print_plan` prints, as numbers."""
+"""The plan of a run: everything that `show` prints, as numbers."""
 
 from dataclasses import dataclass
 from math import ceil
 
 from omegaconf import DictConfig
 
-from recipe.htpo.preflight.plan.architecture import (
-    Architecture,
-    UnknownArchitectureError,
-    find_architecture,
-    known_architecture,
-)
-from recipe.htpo.preflight.plan.checkpoint_size import checkpoint_bytes
-from recipe.htpo.preflight.plan.rollout_memory import RolloutSettings, kv_cache_tokens, rollout_phase
-from recipe.htpo.preflight.plan.step_time import StepTime, StepWork, on_nodes, step_time
+from recipe.htpo.preflight.plan import memory
+from recipe.htpo.preflight.plan.architecture import Architecture, UnknownArchitectureError, find_architecture
+from recipe.htpo.preflight.plan.memory import MemorySettings, PhaseMemory
+from recipe.htpo.preflight.plan.step_time import Speed, StepTime, Work, on_nodes, step_time
 from recipe.htpo.preflight.plan.topology import Topology, find_topology
-from recipe.htpo.preflight.plan.training_memory import PhaseMemory, TrainingSettings, model_state, training_phases
 
 GIB = 2**30
 # An estimate of memory this close to the whole GPU is no promise that it fits.
 TIGHT = 0.9
 NODES = (1, 2, 4, 8, 16, 32, 64)
-
-
-@dataclass(frozen=True)
-class Work:
-    """What one step does; token counts are upper limits, all sequences at full length."""
-
-    prompts: int
-    responses: int
-    sequence_tokens: int
-    updates: int
-    responses_per_rank_and_update: int
-    micro_batches_per_update: int
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of a step at most."""
-        return self.responses * self.sequence_tokens
+FULL = ("fp32", "float32")
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Memory of one GPU by phase, and what the KV cache holds."""
+    """Memory of one GPU by phase, what the KV cache holds, and a node's share of what is offloaded to the host."""
 
     phases: dict[str, PhaseMemory]
     kv_cache_tokens: int
     full_sequences_per_replica: int
+    host_bytes_per_node: float
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Numbers of a run. `memory` and `checkpoint` are None where the model is unknown; `missing` says why."""
+    """Numbers of a run. `memory`, `time` and `checkpoint` are None where the model is unknown; `missing` says why."""
 
     topology: Topology
     work: Work
@@ -73,9 +52,9 @@ class Plan:
         if self.memory is None:
             return []
         found = [
-            f"{phase}: about {memory.total / GIB:.0f} GiB, the GPU has {self.gpu_bytes / GIB:.0f} (htpo.gpu_memory_gib)"
-            for phase, memory in self.memory.phases.items()
-            if memory.total > (self.gpu_bytes if phase == "rollout" else TIGHT * self.gpu_bytes)
+            f"{phase}: about {part.total / GIB:.0f} GiB, the GPU has {self.gpu_bytes / GIB:.0f} (htpo.gpu_memory_gib)"
+            for phase, part in self.memory.phases.items()
+            if part.total > (self.gpu_bytes if phase == "rollout" else TIGHT * self.gpu_bytes)
         ]
         if self.memory.full_sequences_per_replica < 1:
             found.append("the KV cache of a vLLM replica holds less than one sequence of full length")
@@ -83,62 +62,64 @@ class Plan:
 
 
 def make_plan(config: DictConfig) -> Plan:
-    """The plan of a configuration without problems; on the CPU platform memory is not estimated."""
+    """The plan of a configuration without problems; on the CPU platform memory and time are not estimated."""
     topology = find_topology(config)
+    work = _work(config, topology)
     model, missing = None, None
     try:
         model = find_architecture(str(config.actor_rollout_ref.model.path))
     except UnknownArchitectureError as error:
         missing = str(error)
-    on_cpu = config.trainer.device == "cpu"
-    memory = None if model is None or on_cpu else _memory(config, topology, model)
-    time, growth = None, {}
-    if model is not None and memory is not None:
-        work = _step_work(config, memory)
-        time = step_time(model, topology, work)
-        steps = {nodes: on_nodes(model, topology, work, nodes) for nodes in NODES}
+    needs, time, growth = None, None, {}
+    if config.trainer.device == "cpu":
+        missing = missing or "no GPU memory is used"
+    elif model is not None:
+        settings = _memory_settings(config, topology)
+        needs = _memory(config, topology, model, settings)
+        rollout = config.actor_rollout_ref.rollout
+        running = min(needs.full_sequences_per_replica, rollout.max_num_seqs * rollout.data_parallel_size)
+        speed = Speed(running, settings.recomputed, settings.rollout_weight_bytes)
+        time = step_time(model, topology, work, speed)
+        steps = {nodes: on_nodes(model, topology, work, speed, nodes) for nodes in NODES}
         growth = {nodes: step for nodes, step in steps.items() if step is not None}
     return Plan(
         topology=topology,
-        work=_work(config, topology),
+        work=work,
         model=model,
-        memory=memory,
+        memory=needs,
         time=time,
         growth=growth,
-        checkpoint=None if model is None else _checkpoint(config, model),
+        checkpoint=checkpoint_estimate(config),
         checkpoints_kept=config.trainer.max_actor_ckpt_to_keep,
         gpu_bytes=config.htpo.gpu_memory_gib * GIB,
-        missing="no GPU memory is used" if on_cpu and missing is None else missing,
+        missing=missing,
     )
 
 
 def checkpoint_estimate(config: DictConfig) -> int | None:
     """Bytes of one checkpoint, None where the model is unknown."""
-    model = known_architecture(config)
-    return None if model is None else _checkpoint(config, model)
-
-
-def _checkpoint(config: DictConfig, model: Architecture) -> int:
-    actor = config.actor_rollout_ref.actor
+    actor, path = config.actor_rollout_ref.actor, config.actor_rollout_ref.model.path
+    try:
+        model = find_architecture(str(path))
+    except UnknownArchitectureError:
+        return None
     megatron = actor.strategy == "megatron"
-    return checkpoint_bytes(
+    return memory.checkpoint_bytes(
         model,
         "megatron" if megatron else "fsdp",
         actor.checkpoint.save_contents,
-        _has_fp32_weights(config),
+        (actor.megatron.dtype if megatron else actor.fsdp_config.model_dtype) in FULL,
         dist_checkpointing=megatron and actor.megatron.use_dist_checkpointing,
     )
 
 
-def _has_fp32_weights(config: DictConfig) -> bool:
-    actor = config.actor_rollout_ref.actor
-    name = actor.megatron.dtype if actor.strategy == "megatron" else actor.fsdp_config.model_dtype
-    return name in ("fp32", "float32")
+def _sequence(config: DictConfig) -> int:
+    return int(config.data.max_prompt_length + config.data.max_response_length)
 
 
 def _work(config: DictConfig, topology: Topology) -> Work:
     actor, n = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout.n
-    sequence = config.data.max_prompt_length + config.data.max_response_length
+    sequence = _sequence(config)
     responses_per_rank = actor.ppo_mini_batch_size * n // topology.data
     if actor.use_dynamic_bsz:
         budget = actor.ppo_max_token_len_per_gpu * topology.context
@@ -148,83 +129,67 @@ def _work(config: DictConfig, topology: Topology) -> Work:
     return Work(
         prompts=config.data.train_batch_size,
         responses=config.data.train_batch_size * n,
-        sequence_tokens=sequence,
+        prompt_tokens=config.data.max_prompt_length,
+        response_tokens=config.data.max_response_length,
+        ppo_epochs=actor.ppo_epochs,
         updates=config.data.train_batch_size // actor.ppo_mini_batch_size * actor.ppo_epochs,
         responses_per_rank_and_update=responses_per_rank,
         micro_batches_per_update=micro_batches,
     )
 
 
-def _step_work(config: DictConfig, memory: Memory) -> StepWork:
-    rollout = config.actor_rollout_ref.rollout
-    return StepWork(
-        responses=config.data.train_batch_size * rollout.n,
-        prompt_tokens=config.data.max_prompt_length,
-        response_tokens=config.data.max_response_length,
-        ppo_epochs=config.actor_rollout_ref.actor.ppo_epochs,
-        concurrent=min(memory.full_sequences_per_replica, rollout.max_num_seqs * rollout.data_parallel_size),
-    )
-
-
-def _memory(config: DictConfig, topology: Topology, model: Architecture) -> Memory:
-    engine = config.actor_rollout_ref.actor["megatron" if topology.engine == "megatron" else "fsdp_config"]
-    training = _training_settings(config, topology)
-    log_prob, update = training_phases(model, topology, training)
-    rollout = rollout_phase(
-        model,
-        topology,
-        RolloutSettings(
-            gpu_bytes=config.htpo.gpu_memory_gib * GIB,
-            gpu_memory_utilization=config.actor_rollout_ref.rollout.gpu_memory_utilization,
-            colocated=topology.colocated,
-            param_offload=engine.param_offload,
-            optimizer_offload=engine.optimizer_offload,
-        ),
-        model_state(model, topology, training.fp32_weights),
-    )
-    tokens = kv_cache_tokens(model, topology, rollout)
-    sequence = config.data.max_prompt_length + config.data.max_response_length
+def _memory(config: DictConfig, topology: Topology, model: Architecture, settings: MemorySettings) -> Memory:
+    log_prob, update = memory.training_phases(model, topology, settings)
+    rollout = memory.rollout_phase(model, topology, settings)
+    tokens = memory.kv_cache_tokens(model, topology, rollout)
     return Memory(
         phases={"rollout": rollout, "log_prob": log_prob, "update": update},
         kv_cache_tokens=tokens,
-        full_sequences_per_replica=tokens // sequence,
+        full_sequences_per_replica=tokens // _sequence(config),
+        host_bytes_per_node=memory.host_bytes_per_gpu(model, topology, settings) * topology.gpus_per_node,
     )
 
 
-def _training_settings(config: DictConfig, topology: Topology) -> TrainingSettings:
-    actor, rollout, model = (config.actor_rollout_ref[name] for name in ("actor", "rollout", "model"))
-    sequence = config.data.max_prompt_length + config.data.max_response_length
+def _memory_settings(config: DictConfig, topology: Topology) -> MemorySettings:
+    actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
     if actor.use_dynamic_bsz:
         update, log_prob = actor.ppo_max_token_len_per_gpu, rollout.log_prob_max_token_len_per_gpu
     else:
-        update = ceil(actor.ppo_micro_batch_size_per_gpu * sequence / topology.context)
-        log_prob = ceil(rollout.log_prob_micro_batch_size_per_gpu * sequence / topology.context)
-    computes_entropy = bool(actor.calculate_entropy or actor.entropy_coeff)
-    chunk_size = actor.entropy_from_logits_chunk_size if actor.entropy_from_logits_with_chunking else 0
-    if topology.engine == "megatron":
-        engine = actor.megatron
-        transformer = engine.override_transformer_config
-        full = transformer.get("recompute_granularity") == "full"
-        return TrainingSettings(
-            tokens_update=update,
-            tokens_log_prob=log_prob,
-            recompute_layers=(transformer.get("recompute_num_layers") or 1) if full else 0,
-            param_offload=engine.param_offload,
-            optimizer_offload=engine.optimizer_offload,
-            sequence_parallel=engine.sequence_parallel,
-            fp32_weights=False,
-            update_computes_entropy=computes_entropy,
-            entropy_chunk_size=chunk_size,
-        )
-    engine = actor.fsdp_config
-    return TrainingSettings(
+        per_sequence = _sequence(config) / topology.context
+        update = ceil(actor.ppo_micro_batch_size_per_gpu * per_sequence)
+        log_prob = ceil(rollout.log_prob_micro_batch_size_per_gpu * per_sequence)
+    megatron = topology.engine == "megatron"
+    engine = actor.megatron if megatron else actor.fsdp_config
+    if megatron:
+        recomputed, unit = _recomputation(engine.override_transformer_config, topology, config)
+    else:
+        recomputed, unit = float(config.actor_rollout_ref.model.enable_gradient_checkpointing), 1
+    return MemorySettings(
         tokens_update=update,
         tokens_log_prob=log_prob,
-        recompute_layers=int(model.enable_gradient_checkpointing),
+        recomputed=recomputed,
+        recompute_unit=unit,
         param_offload=engine.param_offload,
         optimizer_offload=engine.optimizer_offload,
-        sequence_parallel=False,
-        fp32_weights=_has_fp32_weights(config),
-        update_computes_entropy=computes_entropy,
-        entropy_chunk_size=chunk_size,
+        sequence_parallel=megatron and engine.sequence_parallel,
+        update_computes_entropy=bool(actor.calculate_entropy or actor.entropy_coeff),
+        entropy_chunk_size=actor.entropy_from_logits_chunk_size if actor.entropy_from_logits_with_chunking else 0,
+        fp32_weights=not megatron and engine.model_dtype in FULL,
+        gpu_bytes=config.htpo.gpu_memory_gib * GIB,
+        gpu_memory_utilization=rollout.gpu_memory_utilization,
+        rollout_weight_bytes=1 if rollout.quantization == "fp8" else 2,
     )
+
+
+def _recomputation(transformer: DictConfig, topology: Topology, config: DictConfig) -> tuple[float, int]:
+    """Share of the layers that Megatron recomputes, and layers at a time; selective keeps what attention here has not.
+
+    `uniform` recomputes all in units of `recompute_num_layers`, `block` so many layers of each stage.
+    """
+    if transformer.get("recompute_granularity") != "full":
+        return 0.0, 1
+    layers = transformer.get("recompute_num_layers") or 1
+    if transformer.get("recompute_method") != "block":
+        return 1.0, layers
+    model = find_architecture(str(config.actor_rollout_ref.model.path))
+    return min(layers * topology.pipeline * topology.virtual_pipeline / model.num_layers, 1.0), 1

@@ -4,23 +4,24 @@
 
 All sequences have full length, so it is an upper limit as far as lengths go. Training is counted in operations: per
 token and forward pass `2 x active parameters` and for causal attention `2 x layers x query features x length`; the
-update takes three times that. Generation is counted in bytes: a decoding step reads the weights once and the keys and
-values of all running sequences. The weights then go to vLLM once.
+update takes three times that, and one more for the layers that it recomputes. Generation is counted in bytes: a
+decoding step reads the weights once and the keys and values of all running sequences. The weights then go to vLLM once.
 """
 
 from dataclasses import dataclass, replace
 from math import ceil
 
 from recipe.htpo.preflight.plan.architecture import Architecture
-from recipe.htpo.preflight.plan.rollout_memory import kv_bytes_per_token
+from recipe.htpo.preflight.plan.memory import kv_bytes_per_token, rollout_weight_bytes
 from recipe.htpo.preflight.plan.topology import Topology
 
 # NVIDIA H100 SXM data sheet: dense bf16 operations and bytes of HBM3 in a second.
 PEAK_FLOPS = 989e12
 HBM_BYTES = 3.35e12
 
-# Share of the peak in training, without recomputed operations. Megatron: published logs of 7B and 30B-A3B runs, with
-# fused rotary embedding. FSDP: the 7B value without the fusion, an assumption; its experts are not grouped, the same.
+# Share of the peak in training, without recomputed operations, of runs that recompute every layer (an assumption for
+# those runs). Megatron: published logs of 7B and 30B-A3B runs, with fused rotary embedding. FSDP: the 7B value without
+# the fusion, an assumption; its experts are not grouped, the same.
 MFU = {("megatron", False): 0.44, ("megatron", True): 0.157, ("fsdp", False): 0.36, ("fsdp", True): 0.10}
 
 # Assumptions: share of the memory's speed that decoding reaches, and bytes a second with which a GPU gets new weights
@@ -51,14 +52,38 @@ class StepTime:
 
 
 @dataclass(frozen=True)
-class StepWork:
-    """Sizes of a step: `concurrent` sequences run at once in a vLLM replica."""
+class Work:
+    """What one step does; token counts are upper limits, all sequences at full length."""
 
+    prompts: int
     responses: int
     prompt_tokens: int
     response_tokens: int
     ppo_epochs: int
+    updates: int
+    responses_per_rank_and_update: int
+    micro_batches_per_update: int
+
+    @property
+    def sequence_tokens(self) -> int:
+        """Tokens of prompt and response."""
+        return self.prompt_tokens + self.response_tokens
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a step."""
+        return self.responses * self.sequence_tokens
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What the speed depends on: sequences that run at once in a vLLM replica, the share of the layers that the update
+    computes again, bytes of a weight of vLLM's layers.
+    """
+
     concurrent: int
+    recomputed: float = 1.0
+    weight_bytes: int = 2
 
 
 def active_parameters(model: Architecture) -> int:
@@ -73,29 +98,30 @@ def forward_flops_per_token(model: Architecture, length: int) -> float:
     return 2 * active_parameters(model) + 2 * model.num_layers * model.query_size * length
 
 
-def step_time(model: Architecture, topology: Topology, work: StepWork) -> StepTime:
+def step_time(model: Architecture, topology: Topology, work: Work, speed: Speed) -> StepTime:
     """The model above; whole waves of sequences where a replica cannot run all of its own at once."""
-    length = work.prompt_tokens + work.response_tokens
-    rate = topology.world * PEAK_FLOPS * MFU[topology.engine, bool(model.num_experts)]
+    length = work.sequence_tokens
+    # Of a forward pass: the published share counts three of the four that those runs made.
+    rate = topology.world * PEAK_FLOPS * MFU[topology.engine, bool(model.num_experts)] * 4 / 3
     forward = work.responses * length * forward_flops_per_token(model, length) / rate
     mine = ceil(work.responses / topology.rollout_replicas)
-    running = max(min(mine, work.concurrent), 1)
-    weights = 2 * model.parameters / topology.rollout_tensor
+    running = max(min(mine, speed.concurrent), 1)
+    weights = rollout_weight_bytes(model, speed.weight_bytes) / topology.rollout_tensor
     context = work.prompt_tokens + work.response_tokens / 2
     cache = running / topology.rollout_data * context * kv_bytes_per_token(model, topology.rollout_tensor)
     decoding = work.response_tokens * (weights + cache) / (HBM_BYTES * DECODE_SHARE)
     return StepTime(
         generation=ceil(mine / running) * decoding,
         log_prob=forward,
-        update=3 * forward * work.ppo_epochs,
+        update=(3 + speed.recomputed) * forward * work.ppo_epochs,
         sync=weights / SYNC_BYTES,
-        gpus=topology.world if topology.colocated else topology.world + topology.rollout_gpus,
+        gpus=topology.world,
     )
 
 
-def on_nodes(model: Architecture, topology: Topology, work: StepWork, nodes: int) -> StepTime | None:
+def on_nodes(model: Architecture, topology: Topology, work: Work, speed: Speed, nodes: int) -> StepTime | None:
     """The same step on another number of nodes; None where they hold no whole group of GPUs."""
     world = nodes * topology.gpus_per_node
-    if not topology.colocated or world % topology.model_parallel or world % topology.rollout_replica:
+    if world % topology.model_parallel or world % topology.rollout_replica:
         return None
-    return step_time(model, replace(topology, nodes=nodes, rollout_gpus=world), work)
+    return step_time(model, replace(topology, nodes=nodes), work, speed)

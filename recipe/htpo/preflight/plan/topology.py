@@ -9,7 +9,9 @@ from omegaconf import DictConfig
 
 @dataclass(frozen=True)
 class Topology:
-    """Sizes of the groups that GPUs form; 1 where a kind of parallelism is not used."""
+    """Sizes of the groups that GPUs form; 1 where a kind of parallelism is not used. vLLM takes turns with the trainer
+    on the same GPUs.
+    """
 
     engine: str
     nodes: int
@@ -20,18 +22,20 @@ class Topology:
     context: int = 1
     expert: int = 1
     expert_tensor: int = 1
-    # Ranks over which FSDP splits weights, gradients and optimiser.
-    shards: int = 1
-    # Whether vLLM runs on the trainer's GPUs, in turn with it, and on how many it runs.
-    colocated: bool = True
-    rollout_gpus: int = 1
+    # Ranks over which FSDP splits weights, gradients and optimiser; 0 is all.
+    fsdp_size: int = 0
     rollout_tensor: int = 1
     rollout_data: int = 1
 
     @property
     def world(self) -> int:
-        """GPUs of the trainer."""
+        """All GPUs."""
         return self.nodes * self.gpus_per_node
+
+    @property
+    def shards(self) -> int:
+        """Ranks over which FSDP splits weights, gradients and optimiser."""
+        return self.fsdp_size if 0 < self.fsdp_size < self.world else self.world
 
     @property
     def model_parallel(self) -> int:
@@ -56,44 +60,33 @@ class Topology:
     @property
     def rollout_replicas(self) -> int:
         """vLLM replicas."""
-        return self.rollout_gpus // self.rollout_replica
+        return self.world // self.rollout_replica
 
 
 def find_topology(config: DictConfig) -> Topology:
-    """The groups of a composed configuration; whether they divide is `recipe.htpo.preflight.parallelism`'s to say.
+    """The groups of a composed configuration; whether they divide is `recipe.htpo.preflight.sizes`' to say.
 
     `context` is Megatron's context parallelism, or Ulysses under FSDP: GPUs that share a sequence.
     """
     actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
-    nodes, gpus = config.trainer.nnodes, config.trainer.n_gpus_per_node
-    # The separate asynchronous trainer has a pool for vLLM (verl/trainer/ppo/v1/trainer_separate_async.py).
-    separate = str(config.trainer.v1.trainer_mode).endswith("separate_async")
     shared = {
-        "nodes": nodes,
-        "gpus_per_node": gpus,
-        "colocated": not separate,
-        "rollout_gpus": rollout.nnodes * rollout.n_gpus_per_node if separate else nodes * gpus,
+        "nodes": config.trainer.nnodes,
+        "gpus_per_node": config.trainer.n_gpus_per_node,
         "rollout_tensor": rollout.tensor_model_parallel_size,
         "rollout_data": rollout.data_parallel_size,
     }
-    if actor.strategy == "megatron":
-        engine = actor.megatron
-        expert_tensor = engine.expert_tensor_parallel_size
-        return Topology(
-            engine="megatron",
-            tensor=engine.tensor_model_parallel_size,
-            pipeline=engine.pipeline_model_parallel_size,
-            virtual_pipeline=engine.virtual_pipeline_model_parallel_size or 1,
-            context=engine.context_parallel_size,
-            expert=engine.expert_model_parallel_size,
-            expert_tensor=engine.tensor_model_parallel_size if expert_tensor is None else expert_tensor,
-            **shared,
-        )
-    fsdp_size = actor.fsdp_config.fsdp_size
+    if actor.strategy != "megatron":
+        return Topology("fsdp", context=ulysses_size(actor), fsdp_size=actor.fsdp_config.fsdp_size, **shared)
+    engine = actor.megatron
+    expert_tensor = engine.expert_tensor_parallel_size
     return Topology(
-        engine="fsdp",
-        context=ulysses_size(actor),
-        shards=fsdp_size if 0 < fsdp_size < nodes * gpus else nodes * gpus,
+        "megatron",
+        tensor=engine.tensor_model_parallel_size,
+        pipeline=engine.pipeline_model_parallel_size,
+        virtual_pipeline=engine.virtual_pipeline_model_parallel_size or 1,
+        context=engine.context_parallel_size,
+        expert=engine.expert_model_parallel_size,
+        expert_tensor=engine.tensor_model_parallel_size if expert_tensor is None else expert_tensor,
         **shared,
     )
 

@@ -1,11 +1,8 @@
 # Copyright 2026 The verl-htpo authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the preflight reports."""
+"""What is said of a run that may not start."""
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-
-from omegaconf import DictConfig
 
 
 @dataclass(frozen=True)
@@ -18,6 +15,3 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.field}: {self.message}\n    -> {self.remedy}"
-
-
-Check = Callable[[DictConfig], Iterator[Problem]]

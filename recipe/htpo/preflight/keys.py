@@ -1,0 +1,381 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""One table of keys: what a field may not be, given the others.
+
+A row has the field, the condition under which it is refused, the message and the remedy. The texts name settings by
+`Settings`: `{value}` is the field's own, `{actor.use_dynamic_bsz}` another one, `{found}` what the condition returned.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from math import inf
+from typing import Any, NamedTuple
+
+from omegaconf import DictConfig, OmegaConf
+
+from recipe.htpo.config import dump_config, objective_config
+from recipe.htpo.preflight.plan.architecture import Architecture, known_architecture, known_positions
+from recipe.htpo.preflight.plan.topology import Topology, find_topology
+from recipe.htpo.problem import Problem
+
+ACTOR = "actor_rollout_ref.actor"
+ROLLOUT = "actor_rollout_ref.rollout"
+MODEL = "actor_rollout_ref.model"
+MEGATRON = f"{ACTOR}.megatron"
+FSDP = f"{ACTOR}.fsdp_config"
+TRANSFORMER = f"{MEGATRON}.override_transformer_config"
+REPLAY = f"{ROLLOUT}.enable_rollout_routing_replay"
+OVERLONG = "reward.reward_kwargs.overlong_buffer_cfg"
+
+REQUIRED = (f"{MODEL}.path", "data.train_files", "data.val_files")
+TRAINER_MODES = ("htpo_sync", "htpo_colocate_async")
+CONTENTS = ("model", "optimizer", "extra", "hf_model")
+RESUME_MODES = ("auto", "disable", "resume_path")
+FULL = ("fp32", "float32")
+# What is fp32 on the CPU platform, by its name there.
+FULL_PRECISION = {
+    "float32": (f"{ROLLOUT}.dtype", f"{MEGATRON}.dtype"),
+    "fp32": (
+        f"{FSDP}.model_dtype",
+        *(f"{FSDP}.mixed_precision.{name}" for name in ("param_dtype", "reduce_dtype", "buffer_dtype")),
+    ),
+}
+# verl's default, and megatron-core's.
+ADAM_BETAS = [0.9, 0.999]
+NO_CRITIC = "set algorithm.adv_estimator=htpo and critic.enable=null"
+ABSENT = object()
+
+
+class Settings:
+    """The names that conditions and texts use."""
+
+    def __init__(self, config: DictConfig) -> None:
+        self.config = config
+        self.data, self.trainer, self.reward = config.data, config.trainer, config.reward
+        self.actor, self.rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
+        self.model, self.megatron = config.actor_rollout_ref.model, self.actor.get("megatron")
+        self.cpu = config.trainer.device == "cpu"
+        # Of the row at hand.
+        self.value: Any = None
+        self.found: Any = None
+
+    def __getitem__(self, name: str) -> Any:
+        return getattr(self, name)
+
+    @cached_property
+    def length(self) -> int:
+        """Tokens of the longest sequence."""
+        return int(self.data.max_prompt_length + self.data.max_response_length)
+
+    @cached_property
+    def ahead(self) -> int:
+        """Batches that an asynchronous trainer generates before its first step."""
+        mode = str(self.trainer.v1.trainer_mode).removeprefix("htpo_")
+        return self.trainer.v1.get(mode, {}).get("num_warmup_batches") or 0
+
+    @property
+    def ahead_and_refill(self) -> int:
+        """Batches with that of the step and one of refills."""
+        return self.ahead + 2
+
+    @cached_property
+    def topology(self) -> Topology:
+        return find_topology(self.config)
+
+    @cached_property
+    def shape(self) -> Architecture | None:
+        return known_architecture(self.config)
+
+    @cached_property
+    def positions(self) -> int | None:
+        return known_positions(self.config)
+
+    @cached_property
+    def schedule(self) -> float:
+        """Steps of the learning-rate schedule."""
+        return self.actor.optim.lr_decay_steps or self.trainer.total_training_steps or inf
+
+    @cached_property
+    def overlong(self) -> bool:
+        buffer = (self.reward.get("reward_kwargs") or {}).get("overlong_buffer_cfg")
+        return buffer is not None and buffer.enable
+
+
+class Key(NamedTuple):
+    """A row of the table."""
+
+    field: str
+    wrong: Callable[[Settings], Any]
+    message: str
+    remedy: str
+
+
+# Composed by verl 0.9.1 and never read by its V1 entry point (verl/trainer/config/legacy_reward_impl.yaml) -> the
+# field that is read.
+LEGACY_KEYS = {
+    "custom_reward_function.path": "reward.custom_reward_function.path",
+    "custom_reward_function.name": "reward.custom_reward_function.name",
+    "reward_model.num_workers": "reward.num_workers",
+    "reward_model.reward_manager": "reward.reward_manager.name",
+    "reward_model.reward_loop_source": "reward.reward_manager.source",
+    "reward_model.reward_loop_module_path": "reward.reward_manager.module.path",
+    "reward_model.reward_loop_class_name": "reward.reward_manager.name",
+    "reward_model.overlong_buffer": "reward.reward_kwargs.overlong_buffer_cfg",
+    "reward_model.enable": "reward.reward_model.enable",
+    "reward_model.enable_resource_pool": "reward.reward_model.enable_resource_pool",
+    "reward_model.n_gpus_per_node": "reward.reward_model.n_gpus_per_node",
+    "reward_model.nnodes": "reward.reward_model.nnodes",
+    "reward_model.model": "reward.reward_model.model_path",
+    "reward_model.rollout": "reward.reward_model.rollout",
+    "sandbox_fusion.url": "reward.sandbox_fusion.url",
+    "sandbox_fusion.max_concurrent": "reward.sandbox_fusion.max_concurrent",
+    "sandbox_fusion.memory_limit_mb": "reward.sandbox_fusion.memory_limit_mb",
+}
+
+# Never read -> (the value that it has when nobody touched it, what to use).
+UNREAD: dict[str, tuple[Any, str]] = {
+    "trainer.balance_batch": (True, "leave it out; batches are always balanced"),
+    "algorithm.use_pf_ppo": (False, "leave it out; the V1 trainer has no preference feedback"),
+    f"{ACTOR}.clip_ratio": (0.2, f"set {ACTOR}.clip_ratio_low and clip_ratio_high"),
+    f"{ACTOR}.ppo_micro_batch_size": (None, f"set {ACTOR}.ppo_micro_batch_size_per_gpu"),
+    f"{ROLLOUT}.log_prob_micro_batch_size": (None, f"set {ROLLOUT}.log_prob_micro_batch_size_per_gpu"),
+    # verl/workers/engine_workers.py hands timeout_second=None on, whatever this says.
+    "actor_rollout_ref.nccl_timeout": (600, "leave it out; htpo.watchdog_timeout_s ends a run that hangs"),
+    # Read by the trainers before V1 only, with their save before the end of an allocation.
+    "trainer.esi_redundant_time": (0, "leave it out, and set trainer.save_freq to what may be lost"),
+    f"{ROLLOUT}.over_sample_rate": (0, "leave it out; only SGLang's synchronous rollout had it"),
+}
+
+# Shadowed -> the field of the same meaning that the engines read.
+SHADOWED = {
+    f"{ACTOR}.grad_clip": f"{ACTOR}.optim.clip_grad",
+    f"{ACTOR}.use_fused_kernels": f"{MODEL}.use_fused_kernels",
+    f"{ACTOR}.use_remove_padding": f"{MODEL}.use_remove_padding",
+    f"{MEGATRON}.use_remove_padding": f"{MODEL}.use_remove_padding",
+    f"{ACTOR}.use_torch_compile": f"{FSDP}.use_torch_compile",
+}
+
+
+def _is_set(value: Any) -> bool:
+    """A leaf below it, or it itself, has a value."""
+    if isinstance(value, DictConfig):
+        return any(_is_set(leaf) for leaf in value.values())
+    return value is not ABSENT and value is not None
+
+
+def _shadowed(read: str) -> Callable[[Settings], Any]:
+    def wrong(s: Settings) -> Any:
+        effective = OmegaConf.select(s.config, read, default=ABSENT)
+        return ABSENT not in (s.value, effective) and s.value != effective and [effective]
+
+    return wrong
+
+
+def _unread(untouched: Any) -> Callable[[Settings], bool]:
+    return lambda s: s.value not in (untouched, ABSENT)
+
+
+# fmt: off
+# Whatever engine trains.
+GENERAL = (
+    Key(f"{ACTOR}.policy_loss.loss_mode", lambda s: s.value != "htpo",
+        "is {value}, so the table of objectives would have no effect",
+        "use htpo; objective=dapo is verl's vanilla loss, bit for bit"),
+    Key("algorithm.rollout_correction.bypass_mode", lambda s: s.value is True,
+        "skips the old policy's forward pass, so there is no entropy to group tokens by", "set it to False"),
+    Key("distillation.enabled", lambda s: s.value is True,
+        "is True, but the HTPO loss replaces the one in which verl distils, so nothing would be distilled",
+        "set it to False"),
+    # It is asked after the batch was taken, and its `acc` becomes a field of the batch beside the reward's extra info
+    # (verl/trainer/ppo/v1/trainer_base.py, _compute_reward_colocate)
+    Key("reward.reward_model.enable_resource_pool", lambda s: s.reward.reward_model.enable and not s.value,
+        "is False: a reward model on the training GPUs scores a batch after it was taken, and its `acc` does not stand "
+        "where dynamic sampling and the token groups read it",
+        "set it to True with reward.reward_model.nnodes and n_gpus_per_node, so that the reward function calls the model "
+        "and returns `acc`, or set reward.reward_model.enable=False"),
+    Key("trainer.v1.trainer_mode", lambda s: s.value not in TRAINER_MODES,
+        "is {value}, which does not install the HTPO loss", f"use one of {', '.join(TRAINER_MODES)}"),
+    Key("trainer.use_v1", lambda s: not s.value, "is False; HTPO runs on verl's V1 trainer", "set it to True"),
+    *(Key(old, lambda s: _is_set(s.value), "is set, but verl 0.9.1 silently ignores this key", f"use {new}")
+      for old, new in LEGACY_KEYS.items()),
+    Key(f"{ACTOR}.checkpoint.save_contents", lambda s: sorted(set(s.value) - set(CONTENTS)),
+        "has {found}", f"choose from {', '.join(CONTENTS)}"),
+    Key("trainer.max_actor_ckpt_to_keep", lambda s: s.value == 1,
+        "is 1; verl removes the old checkpoint before the new one is whole, so a run killed there has none",
+        "keep at least 2, or null for all"),
+    Key("trainer.resume_mode", lambda s: s.value not in RESUME_MODES, "is {value}",
+        f"use one of {', '.join(RESUME_MODES)}"),
+    Key("trainer.resume_from_path",
+        lambda s: s.trainer.resume_mode == "resume_path" and "global_step_" not in str(s.value),
+        "is {value}; trainer.resume_mode=resume_path needs a global_step_N directory",
+        "set it, or trainer.resume_mode=auto"),
+    Key("layout", lambda s: s.cpu and s.config.htpo.layout, "{found} is for GPUs, but trainer.device=cpu",
+        "leave layout out"),
+)
+
+# Sizes are numbers, and the fields are those of one engine.
+ENGINE = (
+    *(Key(field, lambda s: s.cpu and s.value not in (*FULL, ABSENT), "is {value}, not fp32",
+          f"use {full}; other precisions are about 20 times slower on most CPUs, and comparisons with vLLM say nothing")
+      for full, fields in FULL_PRECISION.items() for field in fields),
+    # Read by nobody, or only under another name
+    *(Key(field, _unread(untouched), "is {value}, but verl 0.9.1 never reads this field", remedy)
+      for field, (untouched, remedy) in UNREAD.items()),
+    *(Key(field, _shadowed(read), f"is {{value}}, but verl 0.9.1 reads {read}={{found}} instead",
+          f"set {read}={{value}}")
+      for field, read in SHADOWED.items()),
+    # Overridden, or not what it says
+    Key("data.gen_batch_size", lambda s: s.config.algorithm.filter_groups.enable and s.value not in (None, 1, ABSENT),
+        "is {value}, which dynamic sampling overrides with 1",
+        "set algorithm.filter_groups.max_inflight_gen_batches: prompts in flight, in training batches"),
+    Key("algorithm.filter_groups.max_num_gen_batches",
+        lambda s: s.config.algorithm.filter_groups.enable and s.value > 0 and s.ahead and s.value <= s.ahead + 1,
+        "is {value}, but the {ahead} batches that are generated ahead (num_warmup_batches) and the step's own count "
+        "already, so no prompt could be replaced", "set it to {ahead_and_refill} or more, or 0 for no limit"),
+    Key(f"{ROLLOUT}.name", lambda s: s.value != "vllm", "is {value}, which HTPO was not run with", "use vllm"),
+    Key(f"{ACTOR}.ppo_micro_batch_size_per_gpu", lambda s: s.actor.use_dynamic_bsz and s.value is not None,
+        "is {value}, but use_dynamic_bsz=True makes micro-batches by tokens",
+        "set ppo_max_token_len_per_gpu, or use_dynamic_bsz=False"),
+    Key(f"{ROLLOUT}.log_prob_use_dynamic_bsz", lambda s: s.value != s.actor.use_dynamic_bsz,
+        f"is {{value}}, but {ACTOR}.use_dynamic_bsz={{actor.use_dynamic_bsz}}; verl wants them equal",
+        "leave it out, it follows the actor"),
+    Key("actor_rollout_ref.hybrid_engine", lambda s: not s.value,
+        "is False, but {trainer.v1.trainer_mode} generates on the trainer's GPUs (verl's trainer with separate servers "
+        "was not run with this recipe)", "set it to True"),
+    Key(f"{MODEL}.use_fused_kernels", lambda s: s.value is True,
+        "is True: log-probabilities then come without logits, and the entropy that groups the tokens from kernels that "
+        "this recipe was not tested with", "set it to False"),
+    Key("critic.enable", lambda s: s.value, "asks for a critic, which HTPO's advantage does not use", NO_CRITIC),
+    Key("algorithm.adv_estimator", lambda s: s.value == "gae" and not s.config.critic.enable,
+        "asks for a critic, which HTPO's advantage does not use", NO_CRITIC),
+    Key("trainer.critic_warmup", lambda s: s.value,
+        "is {value}: so many steps would train nothing, there is no critic to warm up", "set it to 0"),
+    # Sizes and limits that no division decides
+    Key(f"{ROLLOUT}.n", lambda s: s.value < 2,
+        "is 1: one response has no group to be compared with, every advantage is its raw reward",
+        "set it to at least 2"),
+    Key(f"{ROLLOUT}.gpu_memory_utilization", lambda s: not 0 < s.value <= 1, "is {value}",
+        "set it to a share of the GPU's memory between 0 and 1"),
+    Key(f"{ROLLOUT}.max_num_batched_tokens", lambda s: s.value < s.rollout.max_num_seqs,
+        "is {value}, less than max_num_seqs={rollout.max_num_seqs}, which vLLM refuses",
+        "raise it to at least {rollout.max_num_seqs}, or lower max_num_seqs"),
+    Key(f"{ROLLOUT}.max_model_len", lambda s: s.value is not None and s.value < s.length,
+        "is {value}, less than max_prompt_length + max_response_length = {length}",
+        "raise it to at least {length}, or shorten prompt or response"),
+    Key("data.max_response_length", lambda s: s.positions and s.length > s.positions,
+        "prompt and response may have {length} tokens, the model has {positions} positions",
+        "shorten data.max_prompt_length or data.max_response_length"),
+    Key(f"{ROLLOUT}.max_model_len", lambda s: s.value is not None and s.positions and s.value > s.positions,
+        "is {value}, the model has {positions} positions", "lower it to at most {positions}"),
+    Key(f"{OVERLONG}.len", lambda s: s.overlong and not 0 < s.value <= s.data.max_response_length,
+        "is {value}; it must lie between 1 and data.max_response_length={data.max_response_length}",
+        "change it, or set overlong_buffer_cfg.enable=False"),
+    Key("reward.reward_manager.name", lambda s: s.overlong and s.value != "dapo",
+        "is {value}, which knows no overlong punishment", f"use dapo, or set {OVERLONG}.enable=False"),
+)
+
+MEGATRON_KEYS = (
+    Key(f"{MEGATRON}.vanilla_mbridge", lambda s: s.cpu and not s.value,
+        "is False; Megatron-Bridge needs Transformer Engine, which needs a GPU", "set it to True"),
+    # With what verl's engine fails after minutes: at the start, at the first export or update
+    Key(f"{MEGATRON}.use_distributed_optimizer", lambda s: not s.value,
+        "is False; verl 0.9.1 then fails when it exports the weights to vLLM", "set it to True"),
+    Key(f"{MEGATRON}.use_mbridge", lambda s: not s.value,
+        "is False; verl 0.9.1 has no other way to load weights", "set it to True"),
+    Key(f"{ACTOR}.entropy_from_logits_with_chunking",
+        lambda s: s.megatron.entropy_from_logits_with_chunking
+        and (s.actor.calculate_entropy or s.actor.entropy_coeff),
+        "is True, but verl 0.9.1 cannot differentiate the entropy in chunks under Megatron, and the update computes it "
+        "(calculate_entropy or entropy_coeff)", "set it to False"),
+    Key(f"{MEGATRON}.dist_checkpointing_path", lambda s: s.megatron.use_dist_checkpointing and s.value is None,
+        "has no value, but use_dist_checkpointing=True loads the first weights from there",
+        "set it, or use_dist_checkpointing=False"),
+    Key(f"{ACTOR}.optim.use_checkpoint_opt_param_scheduler", lambda s: not s.value,
+        "is False; a resumed run would begin its learning-rate schedule anew", "set it to True"),
+    Key(f"{ACTOR}.optim.betas", lambda s: list(s.value) != ADAM_BETAS,
+        "is {value}, which verl 0.9.1 does not hand to megatron-core",
+        f"leave it at {ADAM_BETAS}, and set +{ACTOR}.optim.override_optimizer_config.adam_beta1 and adam_beta2"),
+    Key(f"{ACTOR}.optim.lr_warmup_steps", lambda s: s.value >= s.schedule,
+        "is {value}, and the schedule has {schedule} steps (optim.lr_decay_steps, or trainer.total_training_steps); "
+        "megatron-core needs more steps than warm-up", "lower it, or train longer"),
+    *(Key(f"{TRANSFORMER}.{name}",
+          lambda s: s.megatron.override_transformer_config.get("recompute_granularity") == "full"
+          and s.value in (None, ABSENT),
+          "has no value, but recompute_granularity=full needs it",
+          "set recompute_method=uniform and recompute_num_layers=1")
+      for name in ("recompute_method", "recompute_num_layers")),
+    Key(f"{MEGATRON}.virtual_pipeline_model_parallel_size",
+        lambda s: s.topology.virtual_pipeline > 1 and s.topology.pipeline == 1,
+        "is {value}, but there is one pipeline stage",
+        f"set it to null, or {MEGATRON}.pipeline_model_parallel_size"),
+    Key(f"{MEGATRON}.expert_model_parallel_size", lambda s: s.value > 1 and s.shape and not s.shape.num_experts,
+        "is {value}, but {shape.name} has no experts", "set it to 1"),
+    Key(f"{MEGATRON}.sequence_parallel",
+        lambda s: not s.value and s.topology.tensor > 1 and s.shape and s.shape.num_experts,
+        "is False; Megatron trains experts under tensor parallelism with sequence parallelism only", "set it to True"),
+    # R3: the engine replays the experts that the rollout has recorded, or neither does
+    # (verl/workers/engine/megatron/transformer_impl.py, vllm_rollout/vllm_async_server.py)
+    Key(REPLAY, lambda s: not s.value and s.megatron.router_replay.mode == "R3",
+        f"is False, but {MEGATRON}.router_replay.mode=R3 replays what the rollout records",
+        "set it to True, or router_replay.mode=disabled"),
+    Key(REPLAY, lambda s: s.value and s.megatron.router_replay.mode != "R3",
+        f"is True for the replay of experts, but {MEGATRON}.router_replay.mode is {{megatron.router_replay.mode}}",
+        "set router_replay.mode=R3, or it to False"),
+)
+
+FSDP_KEYS = (
+    Key(f"{ACTOR}.strategy", lambda s: s.cpu and s.value == "fsdp",
+        "is fsdp (FSDP1), which does not run on a CPU", "use fsdp2"),
+    Key(f"{ACTOR}.entropy_from_logits_with_chunking", lambda s: not s.cpu and not s.value,
+        "is False, so entropies come from bf16 logits: low ones are rounding, and the detach rules pick at random",
+        "set it to True (verl then computes them in fp32, chunk by chunk)"),
+    Key(f"{FSDP}.offload_policy", lambda s: s.value is True and s.actor.strategy == "fsdp",
+        "is True, but FSDP1 ignores it", f"set {ACTOR}.strategy=fsdp2"),
+    Key(f"{ACTOR}.ulysses_sequence_parallel_size",
+        lambda s: s.topology.context > 1 and not s.model.use_remove_padding,
+        "is {topology.context}, but sequences are padded", f"set {MODEL}.use_remove_padding=True, or it to 1"),
+    Key(REPLAY, lambda s: s.value, "is True for the replay of experts, which FSDP does not have", "set it to False"),
+)
+# fmt: on
+
+
+def check_general_keys(config: DictConfig) -> Iterator[Problem]:
+    """The rows that hold for every engine."""
+    return _check(config, GENERAL)
+
+
+def check_engine_keys(config: DictConfig) -> Iterator[Problem]:
+    """The rows of the engine that trains."""
+    megatron = config.actor_rollout_ref.actor.strategy == "megatron"
+    return _check(config, ENGINE + (MEGATRON_KEYS if megatron else FSDP_KEYS))
+
+
+def _check(config: DictConfig, keys: Sequence[Key]) -> Iterator[Problem]:
+    settings = Settings(config)
+    for key in keys:
+        settings.value = OmegaConf.select(config, key.field, default=ABSENT)
+        settings.found = key.wrong(settings)
+        if settings.found:
+            if isinstance(settings.found, list):
+                settings.found = ", ".join(map(str, settings.found))
+            yield Problem(key.field, key.message.format_map(settings), key.remedy.format_map(settings))
+
+
+def check_missing(config: DictConfig) -> Iterator[Problem]:
+    """Every mandatory field has a value."""
+    unset = {field for field in REQUIRED if OmegaConf.select(config, field) is None}
+    for field in sorted(unset | OmegaConf.missing_keys(config)):
+        if not field.startswith(("critic.", "reward.reward_model.", "distillation.")):
+            yield Problem(field, "has no value", f"set {field}=...")
+
+
+def check_objective(config: DictConfig) -> Iterator[Problem]:
+    """The table of objectives is valid, and the token dump asks for steps and prompts that there can be."""
+    try:
+        objective_config(config)
+    except ValueError as error:
+        yield Problem("objective", str(error), "choose a preset with objective=NAME, or correct the field")
+    try:
+        dump_config(config)
+    except ValueError as error:
+        yield Problem("htpo.dump_tokens", str(error), "correct the field, or leave htpo.dump_tokens.steps=[]")
