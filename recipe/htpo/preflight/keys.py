@@ -191,8 +191,8 @@ GENERAL = (
     Key("reward.reward_model.enable_resource_pool", lambda s: s.reward.reward_model.enable and not s.value,
         "is False: a reward model on the training GPUs scores a batch after it was taken, and its `acc` does not stand "
         "where dynamic sampling and the token groups read it",
-        "set it to True with reward.reward_model.nnodes and n_gpus_per_node, so that the reward function calls the model "
-        "and returns `acc`, or set reward.reward_model.enable=False"),
+        "set it to True with reward.reward_model.nnodes and n_gpus_per_node, so that the reward function calls the "
+        "model and returns `acc`, or set reward.reward_model.enable=False"),
     Key("trainer.v1.trainer_mode", lambda s: s.value not in TRAINER_MODES,
         "is {value}, which does not install the HTPO loss", f"use one of {', '.join(TRAINER_MODES)}"),
     Key("trainer.use_v1", lambda s: not s.value, "is False; HTPO runs on verl's V1 trainer", "set it to True"),
