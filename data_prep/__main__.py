@@ -4,7 +4,7 @@
 
 import sys
 
-from data_prep.cli import main
+from data_prep.command_line.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

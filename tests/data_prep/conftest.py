@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.dataset import DataSet
+from data_prep.sources.dataset import DataSet
 
 REPOSITORY = Path(__file__).parents[2]
 CHAT_TEMPLATE = (

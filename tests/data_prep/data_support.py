@@ -5,12 +5,13 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_prep.build import BuildOptions, build_split
-from data_prep.dataset import DataSet
-from data_prep.templates import TEMPLATES
+from data_prep.operations.build import BuildOptions, build_split
+from data_prep.sources.dataset import DataSet
+from data_prep.sources.templates import TEMPLATES
 
 
 def sum_records(count: int) -> list[dict]:
@@ -52,3 +53,13 @@ def write_contract(path: Path, problems: list[str], answers: list[str] | None = 
 def read(path: Path) -> list[dict]:
     """All rows."""
     return pq.read_table(path).to_pylist()
+
+
+def write_copies(table: pa.Table, path: Path, copies: int, layout: str, row_group_size: int) -> None:
+    """Each row ``copies`` times: ``tiled`` (the table again and again), ``adjacent`` or ``shuffled``."""
+    order = np.tile(np.arange(len(table)), copies)
+    if layout == "adjacent":
+        order = np.sort(order)
+    elif layout == "shuffled":
+        np.random.default_rng(0).shuffle(order)
+    pq.write_table(table.take(order), path, row_group_size=row_group_size)

@@ -4,8 +4,8 @@
 
 import pytest
 
-from data_prep.answers import ANSWER_RULES
 from data_prep.errors import DataError
+from data_prep.sources.answers import ANSWER_RULES
 
 CASES = [
     ("integer", 27.0, "27"),

@@ -15,18 +15,20 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from data_support import dapo_table, read, sum_records
+from data_support import dapo_table, read, sum_records, write_contract
 
-from data_prep.arithmetic import problems
-from data_prep.build import BuildOptions, build_split
-from data_prep.cli import main
-from data_prep.dataset import DataSet
+from data_prep.command_line.main import main
+from data_prep.contract import SCHEMA
 from data_prep.errors import DataError
-from data_prep.files import atomic_output
-from data_prep.provenance import read_provenance
-from data_prep.registry import find_data_set
-from data_prep.schema import SCHEMA
-from data_prep.writer import ROW_GROUP
+from data_prep.operations.build import BuildOptions, build_split
+from data_prep.operations.mix import Part, mix
+from data_prep.operations.select import Selection, select
+from data_prep.sources.dataset import DataSet
+from data_prep.sources.registry import find_data_set
+from data_prep.storage.files import atomic_output
+from data_prep.storage.provenance import read_provenance
+from data_prep.storage.writer import ROW_GROUP
+from recipe.htpo.lab.arithmetic import problems
 
 Write = Callable[..., Path]
 
@@ -73,6 +75,7 @@ def test_copies_are_removed_and_the_template_is_replaced(tmp_path: Path) -> None
     result = build_split(find_data_set("dapo-math-17k"), "train", tmp_path / "out.parquet", options)
     assert result.rows == {
         "read": 100,
+        "filtered": 0,
         "bad_rows": 0,
         "duplicate_rows": 80,
         "duplicate_problems": 0,
@@ -142,7 +145,7 @@ def test_bad_rows(tmp_path: Path, write_jsonl: Write, sums: DataSet, caplog: pyt
     out = tmp_path / "out" / "out.parquet"
     with pytest.raises(DataError, match=r"source.jsonl, row 2: answer is not an integer: 'unknown'.*--bad-rows"):
         build_split(sums, "train", out, BuildOptions(source=str(source)))
-    assert list(out.parent.iterdir()) == []
+    assert not out.parent.exists()
     result = build_split(sums, "train", out, BuildOptions(source=str(source), bad_rows="drop"))
     assert (result.rows["bad_rows"], result.rows["written"]) == (2, 3)
     assert "row 2: answer is not an integer" in caplog.text and "row 4: the problem is empty" in caplog.text
@@ -201,9 +204,29 @@ def test_up_to_date_files_are_left_and_changed_ones_rebuilt(tmp_path: Path, writ
     assert build_split(sums, "train", out, options).up_to_date
     assert out.stat().st_mtime_ns == before
     assert not build_split(sums, "train", out, BuildOptions(source=str(source), force=True)).up_to_date
-    assert not build_split(sums, "train", out, BuildOptions(source=str(source), template="bare")).up_to_date
     write_jsonl(sum_records(5))
     assert build_split(sums, "train", out, options).rows["written"] == 5
+
+
+def test_output_of_another_configuration_is_replaced_only_by_force(
+    tmp_path: Path, write_jsonl: Write, sums: DataSet
+) -> None:
+    source, out = write_jsonl(sum_records(4)), tmp_path / "out.parquet"
+    build_split(sums, "train", out, BuildOptions(source=str(source)))
+    before = out.read_bytes()
+    with pytest.raises(DataError, match="another configuration: template.name was 'dapo', is 'bare'.*--force"):
+        build_split(sums, "train", out, BuildOptions(source=str(source), template="bare"))
+    with pytest.raises(DataError, match="another configuration: .*command was 'build', is 'select'"):
+        select(write_contract(tmp_path / "in.parquet", ["p"]), out, Selection())
+    with pytest.raises(DataError, match="another configuration: .*command was 'build', is 'mix'"):
+        mix([Part(tmp_path / "in.parquet")], out)
+    assert out.read_bytes() == before
+    build_split(sums, "train", out, BuildOptions(source=str(source), template="bare", force=True))
+    assert out.read_bytes() != before
+    foreign = tmp_path / "foreign.parquet"
+    pq.write_table(pa.table({"a": [1]}), foreign)
+    with pytest.raises(DataError, match="was not made by data_prep"):
+        build_split(sums, "train", foreign, BuildOptions(source=str(source)))
 
 
 def test_failed_build_leaves_the_old_file(tmp_path: Path, write_jsonl: Write, sums: DataSet) -> None:
@@ -235,9 +258,9 @@ def test_full_disk(tmp_path: Path, write_jsonl: Write) -> None:
         text=True,
     )
     assert result.returncode == 1
-    assert result.stderr.startswith("error: ") and "cannot write: " in result.stderr
+    assert result.stderr.startswith("error: ") and "free space" in result.stderr
     assert result.stderr.count("\n") == 1
-    assert list((tmp_path / "out" / "gsm8k").iterdir()) == []
+    assert list(tmp_path.glob("out/gsm8k/*")) == []
 
 
 def test_killed_build_leaves_no_output_and_the_next_one_works(tmp_path: Path) -> None:
@@ -245,14 +268,14 @@ def test_killed_build_leaves_no_output_and_the_next_one_works(tmp_path: Path) ->
     source = tmp_path / "source.jsonl"
     os.mkfifo(source)
     script = (
-        "import sys; from pathlib import Path; from data_prep.dataset import DataSet; "
-        "from data_prep.build import _Builder, BATCH; from data_prep.sources import Files; "
-        "from data_prep.templates import TEMPLATES; from data_prep.dataset import GenerateOptions; "
-        "from data_prep.writer import write_dataset; "
+        "import sys; from pathlib import Path; from data_prep.sources.dataset import DataSet; "
+        "from data_prep.operations.build import _Builder, BATCH; from data_prep.sources.places import Files; "
+        "from data_prep.sources.templates import TEMPLATES; from data_prep.sources.dataset import GenerateOptions; "
+        "from data_prep.storage.writer import write_dataset; from data_prep.contract import SCHEMA; "
         "recipe = dict(dedup='rows', conflicts='keep', bad_rows='error', data_source='sums'); "
         "builder = _Builder(DataSet(name='sums', title=''), 'train', Files((Path(sys.argv[1]),)), TEMPLATES['bare'], "
         "GenerateOptions(), recipe); "
-        "write_dataset(sys.argv[2], builder.batches(), recipe, builder.rows)"
+        "write_dataset(sys.argv[2], builder.batches(), recipe, builder.rows, SCHEMA)"
     )
     out = tmp_path / "out" / "sums.parquet"
     process = subprocess.Popen([sys.executable, "-c", script, str(source), str(out)])

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from data_support import dapo_table, write_contract
 
-from data_prep.check import Problem, check_files
-from data_prep.cli import main
+from data_prep.command_line.main import main
 from data_prep.errors import DataError
+from data_prep.operations.check import Problem, check_files
 
 PROBLEMS = [f"What is {i} and {i}?" for i in range(12)]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from data_support import read
 
-from data_prep.cli import main
+from data_prep.command_line.main import main
 
 YAML = """\
 # A set of our own.
@@ -42,9 +42,8 @@ def config(tmp_path: Path) -> Path:
 
 
 def test_yaml(config: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out.parquet"
-    assert main(["convert", "--config", str(config), "--out", str(out)]) == 0
-    rows = read(out)
+    assert main(["build", "--config", str(config), "--out", str(tmp_path / "out")]) == 0
+    rows = read(tmp_path / "out" / "quiz" / "test.parquet")
     assert [row["reward_model"]["ground_truth"] for row in rows] == ["2", "4"]
     assert [row["extra_info"]["id"] for row in rows] == ["quiz/7", "quiz/9"]
     assert [row["extra_info"]["level"] for row in rows] == ["1", "2.5"]
@@ -56,21 +55,25 @@ def test_yaml(config: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("answer: integer", "answr: integer", "unknown keys answr. Remedy: valid keys: answer, bad_rows, columns"),
+        (
+            "answer: integer",
+            "answr: integer",
+            "unknown key answr. Remedy: did you mean answer? valid keys: ability, answer, bad_rows",
+        ),
         (
             "  level: hardness",
             "  hardness: level",
-            "unknown columns hardness. Remedy: valid columns: answer, id",
+            "unknown key columns.hardness. Remedy: valid keys: ability, answer, id",
         ),
         (
             "answer: integer",
             "answer: numbers",
-            "unknown answer rule 'numbers'. Remedy: choose one of verbatim",
+            "answer is 'numbers'. Remedy: use 'verbatim', 'integer'",
         ),
         ("template: qwen-boxed", "template: qwen", "unknown template 'qwen'"),
-        ("split: test", "dedup: all", "dedup: 'all'. Remedy: choose one of rows, problems, none"),
-        ("name: quiz\n", "", "name is missing"),
-        ("columns:", "columns: x\nother:", "unknown keys other"),
+        ("split: test", "dedup: all", "dedup is 'all'. Remedy: use 'rows', 'problems' or 'none'"),
+        ("source: quiz.jsonl\n", "", "source is missing. Remedy: write `source: ...`, or give --source"),
+        ("columns:", "columns: x\nother:", "columns is 'x'"),
         ("name: quiz", "name: [", "cannot read the YAML"),
         ("  problem: task.text", "  problem: text", "row 0: no problem: none of the columns text holds a value"),
     ],
@@ -78,9 +81,9 @@ def test_yaml(config: Path, tmp_path: Path) -> None:
 def test_bad_yaml(config: Path, capsys: pytest.CaptureFixture, old: str, new: str, message: str) -> None:
     assert old in YAML
     config.write_text(YAML.replace(old, new))
-    assert main(["convert", "--config", str(config), "--out", str(config.parent / "out" / "o.parquet")]) == 1
+    assert main(["build", "--config", str(config), "--out", str(config.parent / "out")]) == 1
     assert message in capsys.readouterr().err
-    assert not (config.parent / "out" / "o.parquet").exists()
+    assert not list(config.parent.glob("out/*/*"))
 
 
 PYPROJECT = """\
@@ -99,7 +102,7 @@ quiz = "quiz_sets:QUIZ"
 py-modules = ["quiz_sets"]
 """
 MODULE = """\
-from data_prep.dataset import DataSet, Parsed
+from data_prep.sources.dataset import DataSet, Parsed
 
 
 class Quiz(DataSet):
@@ -139,10 +142,10 @@ def test_unknown_set_lists_the_known_ones(tmp_path: Path, capsys: pytest.Capture
 
 def test_import_is_light() -> None:
     code = (
-        "import sys, data_prep, data_prep.cli, data_prep.registry, data_prep.sets; "
+        "import sys, data_prep, data_prep.command_line.main, data_prep.sources.registry, data_prep.sources.sets; "
         "heavy = {'torch', 'transformers', 'datasets', 'pandas', 'verl', 'pyarrow'} & set(sys.modules); "
         "assert not heavy, heavy; "
-        "import data_prep.check, data_prep.build; "
+        "import data_prep.operations.check, data_prep.operations.build; "
         "heavy = {'torch', 'transformers', 'datasets', 'verl', 'recipe'} & set(sys.modules); "
         "assert not heavy, heavy"
     )

@@ -3,18 +3,16 @@
 """Removal of repeated rows: the same result as comparing every row in Python, whatever the order and the types."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from data_support import dapo_table
+from data_support import dapo_table, write_copies
 
-from data_prep import dedup
-from data_prep.dedup import unique_records
-from data_prep.digests import DigestMap, digest
+from data_prep.sources.dedup import unique_records
+from data_prep.sources.places import dedup
+from data_prep.storage.digests import DigestMap, digest
 
 
 def expected(path: Path) -> list[tuple[int, dict]]:
@@ -40,10 +38,8 @@ def check(path: Path) -> int:
 @pytest.mark.parametrize("batch", [7, 100, 1_000_000])
 def test_copies_in_any_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str, batch: int) -> None:
     monkeypatch.setattr(dedup, "PARQUET_BATCH", batch)
-    pq.write_table(dapo_table(40), tmp_path / "bare.parquet")
-    command = [sys.executable, "-m", "data_prep.synthetic_dapo", "bare.parquet", "copies.parquet", "--copies", "9"]
-    subprocess.run([*command, "--layout", layout, "--row-group-size", "64"], check=True, cwd=tmp_path)
     path = tmp_path / "copies.parquet"
+    write_copies(dapo_table(40), path, 9, layout, row_group_size=64)
     assert pq.read_metadata(path).num_rows == 360
     assert check(path) == 40
 

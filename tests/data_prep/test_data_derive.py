@@ -11,14 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 from data_support import read, write_contract
 
-from data_prep import mix as mix_module
-from data_prep.cli import main
-from data_prep.decontaminate import find_overlap
+from data_prep.command_line.main import main
 from data_prep.errors import DataError
-from data_prep.mix import Part, mix
-from data_prep.provenance import read_provenance
-from data_prep.selection import Selection, select
-from data_prep.shingles import shingles, words
+from data_prep.operations import mix as mix_module
+from data_prep.operations.decontaminate import find_overlap
+from data_prep.operations.mix import Part, mix
+from data_prep.operations.select import Selection, select
+from data_prep.operations.shingles import shingles, words
+from data_prep.sources.filters import Condition
+from data_prep.storage.provenance import read_provenance
 
 LONG = "A farmer sells forty two apples on Monday and then half as many pears on every day of the following week"
 
@@ -137,17 +138,17 @@ def test_mix_refusals(tmp_path: Path, parts: list[Path]) -> None:
 
 def test_select_by_column_and_at_random(tmp_path: Path, parts: list[Path]) -> None:
     out = tmp_path / "out.parquet"
-    counts = select(parts[0], out, Selection(where=(("level", ("0", "2")),)))
-    assert counts["level not in 0|2"] == 17 and counts["written"] == 33
+    counts = select(parts[0], out, Selection(where=(Condition.parse("level=0,2"),)))
+    assert counts["not level=0,2"] == 17 and counts["written"] == 33
     assert {row["extra_info"]["level"] for row in read(out)} == {"0", "2"}
     drawn = []
     for seed in (0, 0, 1):
-        assert select(parts[0], out, Selection(rows=20, seed=seed))["written"] == 20
+        assert select(parts[0], out, Selection(rows=20, seed=seed), force=True)["written"] == 20
         drawn.append(problems_of(out))
     assert drawn[0] == drawn[1] != drawn[2]
     assert drawn[0] == [problem for problem in problems_of(parts[0]) if problem in drawn[0]]
     with pytest.raises(DataError, match="no column 'difficulty'. Remedy: choose one of data_source"):
-        select(parts[0], out, Selection(where=(("difficulty", ("1",)),)))
+        select(parts[0], out, Selection(where=(Condition.parse("difficulty=1"),)), force=True)
 
 
 def test_select_evenly_over_a_column(tmp_path: Path, parts: list[Path]) -> None:

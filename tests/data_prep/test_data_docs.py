@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from data_support import read
 
-from data_prep.cli import _parser, main
-from data_prep.dataset import DataSet
-from data_prep.sets import BUILTIN
+from data_prep.command_line.main import _parser, main
+from data_prep.sources.dataset import DataSet
+from data_prep.sources.sets import BUILTIN
 
 TEXT = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
 

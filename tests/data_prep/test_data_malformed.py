@@ -11,11 +11,12 @@ import pytest
 from data_support import read
 
 import data_prep
-from data_prep import cli, provenance
-from data_prep.build import BuildOptions, build_split
-from data_prep.cli import main
-from data_prep.dataset import DataSet, Parsed
+from data_prep.command_line import main as cli
+from data_prep.command_line.main import main
 from data_prep.errors import DataError
+from data_prep.operations.build import BuildOptions, build_split
+from data_prep.sources.dataset import DataSet, Parsed
+from data_prep.storage import provenance
 
 DEEP = '{"problem": ' + "[" * 100_000 + "]" * 100_000 + ', "answer": 1}'
 LONG_INTEGER = '{"problem": "p", "answer": ' + "7" * 5000 + "}"
@@ -75,7 +76,7 @@ def test_parse_that_fails(tmp_path: Path, kind: type[DataSet], message: str) -> 
 def test_yaml_of_wrong_types(tmp_path: Path, capsys: pytest.CaptureFixture, line: str, field: str) -> None:
     config = tmp_path / "set.yaml"
     config.write_text(f"name: set\nsource: rows.jsonl\n{line}\n")
-    assert main(["convert", "--config", str(config), "--out", str(tmp_path / "out.parquet")]) == 1
+    assert main(["build", "--config", str(config), "--out", str(tmp_path / "out")]) == 1
     error = capsys.readouterr().err
     assert field in error and "Remedy: " in error
 
@@ -114,8 +115,7 @@ def test_every_option_in_a_message_exists() -> None:
     known = {option for command in commands.choices.values() for option in command._option_string_actions}
     named = {
         option
-        for file in Path(data_prep.__file__).parent.glob("*.py")
-        if not file.name.startswith(("measure_", "synthetic_"))
+        for file in Path(data_prep.__file__).parent.rglob("*.py")
         for node in ast.walk(ast.parse(file.read_text("utf-8")))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
         for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", node.value)

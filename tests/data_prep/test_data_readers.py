@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from data_support import sum_records
 
-from data_prep import readers
 from data_prep.errors import DataError
-from data_prep.readers import read_records
+from data_prep.sources.places import readers
+from data_prep.sources.readers import read_records
 
 RECORDS = sum_records(100)
 
@@ -126,7 +126,7 @@ def test_csv_row_of_wrong_length(tmp_path: Path) -> None:
     assert error.place == "line 3" and "fewer fields" in error.problem
 
 
-@pytest.mark.parametrize("text", ['[{"a": 1}, {"a": }]', '[{"a": 1}, {"a": 1', '[{"a": 1}', '{"a": 1}', "[1]"])
+@pytest.mark.parametrize("text", ['[{"a": 1}, {"a": }]', '[{"a": 1}, {"a": 1', '[{"a": 1}', '{"a": 1} 2', "[1]"])
 def test_broken_json_array(tmp_path: Path, text: str) -> None:
     path = tmp_path / "data.json"
     path.write_text(text)

@@ -6,14 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
-from data_support import read
+from data_support import read, write_copies
 
-from data_prep.check import check_files
-from data_prep.cli import main
-from data_prep.decontaminate import find_overlap
-from data_prep.measure_dedup import deduplicate
-from data_prep.stats import stats_of
+from data_prep.command_line.main import main
+from data_prep.operations.check import check_files
+from data_prep.operations.decontaminate import find_overlap
+from data_prep.operations.stats import stats_of
+from data_prep.sources.dedup import unique_batches
+from data_prep.storage.digests import DigestMap
 
 # (set/split, rows, distinct problems, problems with conflicting answers)
 COUNTS = [
@@ -101,12 +103,12 @@ def test_overlap_of_the_evaluation_sets_with_dapo(built: Path) -> None:
 def test_dapo_at_full_size(real_data: Path, built: Path, tmp_path: Path, layout: str) -> None:
     """1,791,700 rows become the rows of the bare file; memory stays below 1 GiB."""
     copies = tmp_path / "copies.parquet"
-    bare = real_data / "dapo_math_17k.svs.parquet"
-    module = [sys.executable, "-m", "data_prep.synthetic_dapo"]
-    subprocess.run([*module, str(bare), str(copies), "--layout", layout], check=True)
-    assert deduplicate(copies) == 17_917
+    write_copies(pq.read_table(real_data / "dapo_math_17k.svs.parquet"), copies, 100, layout, row_group_size=1 << 20)
+    with DigestMap() as seen:
+        found = unique_batches(copies, {"read": 0, "duplicate_rows": 0}, seen)
+        assert sum(len(rows) for _, rows, _ in found) == 17_917
     script = (
-        "import resource, sys; from data_prep.cli import main; "
+        "import resource, sys; from data_prep.command_line.main import main; "
         "code = main(['build', 'dapo_math_17k', '--source', sys.argv[1], '--out', sys.argv[2]]); "
         "print(code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
     )

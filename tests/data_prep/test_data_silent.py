@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from data_support import read, write_contract
 
-from data_prep.cli import main
-from data_prep.files import atomic_output
-from data_prep.selection import Selection, select
+from data_prep.command_line.main import main
+from data_prep.operations.select import Selection, select
+from data_prep.storage.files import atomic_output
 
 
 @pytest.mark.parametrize(("rows", "written"), [(None, 12), (5, 5), (40, 12)])
@@ -109,7 +109,7 @@ def test_one_id_for_two_problems_is_named(tmp_path: Path, capsys: pytest.Capture
     source, config = tmp_path / "rows.jsonl", tmp_path / "set.yaml"
     source.write_text("".join(json.dumps({"problem": f"p{i}", "answer": "1", "key": "k"}) + "\n" for i in range(2)))
     config.write_text("name: set\nsource: rows.jsonl\ncolumns: {id: key}\n")
-    assert main(["convert", "--config", str(config), "--out", str(tmp_path / "out.parquet")]) == 1
+    assert main(["build", "--config", str(config), "--out", str(tmp_path / "out")]) == 1
     assert "rows.jsonl, row 1: id 'set/k' is of two different rows, here and in row 0" in capsys.readouterr().err
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from data_prep.errors import DataError
-from data_prep.templates import TEMPLATES, Template, find_template, strip_known_template
+from data_prep.sources.templates import TEMPLATES, Template, find_template, strip_known_template
 
 
 def test_dapo_template_is_the_published_text() -> None:

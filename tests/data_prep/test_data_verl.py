@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from data_support import dapo_table, write_contract
 
-from data_prep.cli import main
-from data_prep.lengths import prompt_lengths
-from data_prep.mix import Part, mix
+from data_prep.command_line.main import main
+from data_prep.operations.lengths import prompt_lengths
+from data_prep.operations.mix import Part, mix
 
 
 def rlhf_dataset(paths: list[Path], tokenizer_folder: Path, cache: Path, max_prompt_length: int = 2048):

@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.table import Table
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from data_prep.arithmetic import Problem, problems
 from recipe.htpo.evaluation import pass_at_k, powers_of_two
+from recipe.htpo.lab.arithmetic import Problem, problems
 from recipe.htpo.lab.model import prompt_ids
 from recipe.htpo.reward import compute_score
 

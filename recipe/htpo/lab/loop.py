@@ -22,9 +22,9 @@ from transformers import AutoTokenizer, Qwen2ForCausalLM
 from transformers.utils.logging import disable_progress_bar
 from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage
 
-from data_prep.arithmetic import Problem, problems
 from recipe.htpo.evaluation import pass_at_k
 from recipe.htpo.inspect.dump import DumpConfig
+from recipe.htpo.lab.arithmetic import Problem, problems
 from recipe.htpo.lab.evaluate import MAX_RESPONSE_TOKENS
 from recipe.htpo.lab.fast_model import FastModel, Sample
 from recipe.htpo.lab.model import prompt_ids

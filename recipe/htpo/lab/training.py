@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from tqdm import tqdm
 from transformers import Qwen2ForCausalLM, Qwen2Tokenizer
 
-from data_prep.arithmetic import TERMS, Problem, corrupted_solution, direct_solution, problems, worked_solution
+from recipe.htpo.lab.arithmetic import TERMS, Problem, corrupted_solution, direct_solution, problems, worked_solution
 from recipe.htpo.lab.model import make_model, make_tokenizer, prompt_ids
 from recipe.htpo.lab.muon import Muon
 

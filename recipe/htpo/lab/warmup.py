@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from data_prep.arithmetic import problems
+from recipe.htpo.lab.arithmetic import problems
 from recipe.htpo.lab.evaluate import LevelResult, evaluate, results_table
 from recipe.htpo.lab.training import WarmupRecipe, train
 

@@ -125,7 +125,7 @@ def _tokenizer(config: DictConfig) -> Any:
 
 
 def _data(config: DictConfig, field: str, tokenizer: Any) -> Iterator[Problem]:
-    from data_prep.check import check_files
+    from data_prep.operations.check import check_files
 
     data = config.data
     paths = file_list(data[field])

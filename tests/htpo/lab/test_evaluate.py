@@ -5,8 +5,8 @@ from math import log
 import pytest
 import torch
 
-from data_prep.arithmetic import problems
 from recipe.htpo.lab import evaluate as module
+from recipe.htpo.lab.arithmetic import problems
 from recipe.htpo.lab.evaluate import evaluate, results_table
 from recipe.htpo.lab.model import make_model, make_tokenizer
 from recipe.htpo.lab.training import WarmupRecipe, train

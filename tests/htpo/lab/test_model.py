@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Tokenizer
 
-from data_prep.arithmetic import problems, worked_solution
+from recipe.htpo.lab.arithmetic import problems, worked_solution
 from recipe.htpo.lab.evaluate import MAX_RESPONSE_TOKENS
 from recipe.htpo.lab.model import CHAT_TEMPLATE, make_model, make_tokenizer, prompt_ids
 

@@ -5,8 +5,8 @@ import re
 import pytest
 import torch
 
-from data_prep.arithmetic import Problem, split_of
 from recipe.htpo.lab import training
+from recipe.htpo.lab.arithmetic import Problem, split_of
 from recipe.htpo.lab.model import make_model, make_tokenizer
 from recipe.htpo.lab.training import WarmupRecipe, train
 

@@ -4,9 +4,9 @@
 
 import pytest
 
-from data_prep.build import BuildOptions, build_split
-from data_prep.dataset import GenerateOptions
-from data_prep.registry import find_data_set
+from data_prep.operations.build import BuildOptions, build_split
+from data_prep.sources.dataset import GenerateOptions
+from data_prep.sources.registry import find_data_set
 from recipe.htpo.config import compose
 from recipe.htpo.lab.model import make_model, make_tokenizer
 

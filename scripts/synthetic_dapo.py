@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A file of the shape of the original DAPO-Math-17k: every row a hundred times, DAPO's template around the problem.
 
-    python -m data_prep.synthetic_dapo BARE.parquet OUT.parquet --copies 100 --layout tiled
+    python scripts/synthetic_dapo.py BARE.parquet OUT.parquet --copies 100 --layout tiled
 
 ``BARE.parquet`` is a file of bare problems in verl's schema. The result serves to measure deduplication at full size
 without the original (1,791,700 rows). ``--layout`` is the order of the copies, which the original does not document.
@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data_prep.files import atomic_output
-from data_prep.templates import TEMPLATES
+from data_prep.sources.templates import TEMPLATES
+from data_prep.storage.files import atomic_output
 
 LAYOUTS = ("tiled", "adjacent", "shuffled")
 

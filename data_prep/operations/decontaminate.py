@@ -21,11 +21,19 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data_prep.contract import contract_batches, derived_recipe, extra, keep_rows, require_contract
+from data_prep.contract import (
+    contract_batches,
+    contract_schema,
+    derived_recipe,
+    extra,
+    keep_rows,
+    require_contract,
+)
 from data_prep.errors import DataError
-from data_prep.files import atomic_output
-from data_prep.shingles import normalised, shingles
-from data_prep.writer import write_dataset
+from data_prep.operations.shingles import normalised, shingles
+from data_prep.storage.files import atomic_output
+from data_prep.storage.provenance import refuse_other_configuration
+from data_prep.storage.writer import write_dataset
 
 Places = dict[str, list[int]]
 """For each shingle the evaluation problems that hold it."""
@@ -132,21 +140,27 @@ def write_report(report: Report, path: Path) -> None:
             stream.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
 
 
-def write_clean_train(report: Report, train: Path, evals: list[Path], out: Path, options: dict) -> int:
+def write_clean_train(
+    report: Report, train: Path, evals: list[Path], out: Path, options: dict, force: bool = False
+) -> int:
     """The training file without the rows to remove; returns the number of rows written."""
     remove = report.rows_to_remove()
     recipe = derived_recipe("decontaminate", [train, *evals], options)
+    refuse_other_configuration(out, recipe, force)
     keep = (row not in remove for row in range(report.train_rows))
-    return write_dataset(out, keep_rows(train, keep), recipe, {"read": report.train_rows, "removed": len(remove)})
+    counts = {"read": report.train_rows, "removed": len(remove)}
+    return write_dataset(out, keep_rows(train, keep), recipe, counts, contract_schema(train))
 
 
-def write_clean_eval(report: Report, train: Path, file: Path, out: Path, options: dict) -> int:
+def write_clean_eval(report: Report, train: Path, file: Path, out: Path, options: dict, force: bool = False) -> int:
     """An evaluation file without its contaminated problems; returns the number of rows written."""
     contaminated = {problem.row for problem in report.contaminated(file)}
     recipe = derived_recipe("decontaminate", [file, train], options | {"side": "eval"})
+    refuse_other_configuration(out, recipe, force)
     rows = require_contract(file)
     keep = (row not in contaminated for row in range(rows))
-    return write_dataset(out, keep_rows(file, keep), recipe, {"read": rows, "removed": len(contaminated)})
+    counts = {"read": rows, "removed": len(contaminated)}
+    return write_dataset(out, keep_rows(file, keep), recipe, counts, contract_schema(file))
 
 
 def _index(evals: list[Path], n: int) -> tuple[list[EvalProblem], Places]:

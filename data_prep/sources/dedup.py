@@ -19,8 +19,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from data_prep.digests import DIGEST_BYTES, DigestMap, digest
-from data_prep.readers import BATCH_ROWS, Record, open_parquet, parquet_batches, read_records
+from data_prep.sources.readers import Record, read_records
+from data_prep.storage.digests import DIGEST_BYTES, DigestMap, digest
+from data_prep.storage.parquet import BATCH_ROWS, open_parquet, parquet_batches
 
 PARQUET_BATCH = 262_144
 BATCH_BYTES = 1 << 26

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from data_prep.contract import contract_batches
-from data_prep.digests import DigestMap, digest
-from data_prep.files import atomic_output
-from data_prep.lengths import prompt_lengths
+from data_prep.operations.conflicts import Conflicts, problem_key
+from data_prep.operations.lengths import prompt_lengths
+from data_prep.storage.digests import DigestMap, digest
+from data_prep.storage.files import atomic_output
 
 _INTEGER = re.compile(r"-?\d+")
 _DECIMAL = re.compile(r"-?\d*\.\d+")
@@ -53,14 +54,15 @@ def stats_of(path: Path, tokenizer: Any = None) -> Stats:
     """One pass over a file; lengths are kept as 4 bytes a row, texts as digests."""
     stats = Stats(columns={name: Counter() for name in ("data_source", "split", "level")})
     lengths: dict[str, list[np.ndarray]] = {"characters": []}
-    with DigestMap() as answers, DigestMap() as conflicting, DigestMap() as evened:
+    with Conflicts() as conflicts, DigestMap() as evened:
         for batch in contract_batches(path):
             records = batch.to_pylist()
             for record in records:
-                _count(stats, record, answers, conflicting, evened)
+                _count(stats, record, conflicts, evened)
             prompts = [record["prompt"] for record in records]
             texts = [sum(len(message["content"]) for message in prompt) for prompt in prompts]
             lengths["characters"].append(np.array(texts, dtype=np.int32))
+            stats.distinct_problems, stats.conflicts = conflicts.problems, conflicts.count
             if tokenizer is not None:
                 tokens = np.array(prompt_lengths(tokenizer, prompts), dtype=np.int32)
                 lengths.setdefault("tokens", []).append(tokens)
@@ -70,7 +72,7 @@ def stats_of(path: Path, tokenizer: Any = None) -> Stats:
     return stats
 
 
-def _count(stats: Stats, record: dict, answers: DigestMap, conflicting: DigestMap, evened: DigestMap) -> None:
+def _count(stats: Stats, record: dict, conflicts: Conflicts, evened: DigestMap) -> None:
     extra, answer = record["extra_info"], record["reward_model"]["ground_truth"]
     stats.rows += 1
     stats.columns["data_source"][record["data_source"]] += 1
@@ -80,16 +82,10 @@ def _count(stats: Stats, record: dict, answers: DigestMap, conflicting: DigestMa
     stats.answers["integer" if integer else "decimal" if _DECIMAL.fullmatch(answer) else "expression"] += 1
     stats.negative += bool(integer) and answer.startswith("-")
     stats.longest_answer = max(stats.longest_answer, len(answer))
-    problem = digest(extra["problem"])
-    code = int.from_bytes(digest(answer)[:8], "big", signed=True)
-    first = answers.get(problem)
-    if first is None:
-        answers.set(problem, code)
-        stats.distinct_problems += 1
+    known = conflicts.problems
+    conflicts.add(digest(*_key(record)), answer)
+    if conflicts.problems > known:
         stats.languages["zh" if _HAN.search(extra["problem"]) else "en"] += 1
-    elif first != code and conflicting.get(problem) is None:
-        conflicting.set(problem, 1)
-        stats.conflicts += 1
     space = digest(" ".join(extra["problem"].split()))
     if evened.get(space) is None:
         evened.set(space, 1)
@@ -112,35 +108,31 @@ def lines(stats: Stats) -> Iterator[str]:
 
 def write_conflicts(path: Path, out: Path) -> int:
     """Writes one JSON line for each problem with several answers: the answers and ids. Returns their number."""
-    with DigestMap() as answers, DigestMap() as conflicting:
-        for _, problem, answer, _ in _problems(path):
-            key, code = digest(problem), int.from_bytes(digest(answer)[:8], "big", signed=True)
-            first = answers.get(key)
-            if first is None:
-                answers.set(key, code)
-            elif first != code:
-                conflicting.set(key, 1)
-        groups: dict[str, list[dict]] = {}
-        for row, problem, answer, row_id in _problems(path):
-            if conflicting.get(digest(problem)) is not None:
-                groups.setdefault(problem, []).append({"row": row, "id": row_id, "answer": answer})
+    with Conflicts() as conflicts:
+        for _, record in _records(path):
+            conflicts.add(digest(*_key(record)), record["reward_model"]["ground_truth"])
+        groups: dict[tuple[str, ...], list[dict]] = {}
+        for row, record in _records(path):
+            key = _key(record)
+            if conflicts.has(digest(*key)):
+                found = {"row": row, "id": record["extra_info"]["id"], "answer": record["reward_model"]["ground_truth"]}
+                groups.setdefault(key, []).append(found)
     with atomic_output(out) as stream:
-        for problem, rows in groups.items():
+        for (problem, *_), rows in groups.items():
             stream.write(json.dumps({"problem": problem, "rows": rows}, ensure_ascii=False).encode() + b"\n")
     return len(groups)
 
 
-def _problems(path: Path) -> Iterator[tuple[int, str, str, str]]:
+def _records(path: Path) -> Iterator[tuple[int, dict]]:
     row = 0
-    for batch in contract_batches(path, ["reward_model", "extra_info"]):
+    for batch in contract_batches(path, ["prompt", "reward_model", "extra_info"]):
         for record in batch.to_pylist():
-            yield (
-                row,
-                record["extra_info"]["problem"],
-                record["reward_model"]["ground_truth"],
-                record["extra_info"]["id"],
-            )
+            yield row, record
             row += 1
+
+
+def _key(record: dict) -> tuple[str, ...]:
+    return problem_key(record["extra_info"]["problem"], record["prompt"][:-1])
 
 
 def _counter(counter: Counter) -> str:

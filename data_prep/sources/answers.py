@@ -105,6 +105,23 @@ ANSWER_RULES: dict[str, Callable[[object], str]] = {
 }
 
 
+def read_answer(rule: str, value: object) -> str:
+    """The ground truth by a rule; a list of answers that are all the same is one answer.
+
+    Raises DataError when the value cannot be read, or holds different answers and the rule is not ``list``.
+    """
+    read = ANSWER_RULES[rule]
+    if rule == "list" or isinstance(value, str) or not isinstance(value, Sequence):
+        return read(value)
+    found = list(dict.fromkeys(read(part) for part in value))
+    if len(found) != 1:
+        raise DataError(
+            f"{len(found)} answers: {', '.join(found[:5])!r:.80}" if found else "the list of answers is empty",
+            remedy="use the answer rule `list` (--answer-rule list) when a response must give all of them",
+        )
+    return found[0]
+
+
 def _undollar(text: str) -> str:
     """Without one pair of dollars around the whole text."""
     inner = text[1:-1]

@@ -10,8 +10,8 @@ A package registers a set with an entry point that loads a ``DataSet``::
 
 from importlib.metadata import entry_points
 
-from data_prep.dataset import DataSet
 from data_prep.errors import DataError
+from data_prep.sources.dataset import DataSet
 
 ENTRY_POINT_GROUP = "verl_htpo.datasets"
 
@@ -21,7 +21,7 @@ def data_sets() -> dict[str, DataSet]:
 
     Raises DataError when an entry point does not load a DataSet or takes a name that is in use.
     """
-    from data_prep.sets import BUILTIN
+    from data_prep.sources.sets import BUILTIN
 
     sets = {data_set.name: data_set for data_set in BUILTIN}
     for entry_point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name):
@@ -33,7 +33,7 @@ def data_sets() -> dict[str, DataSet]:
                 remedy="mend or uninstall the package that registers it",
             ) from error
         if not isinstance(data_set, DataSet) or data_set.name in sets:
-            why = "takes a name in use" if isinstance(data_set, DataSet) else "is no data_prep.dataset.DataSet"
+            why = "takes a name in use" if isinstance(data_set, DataSet) else "is no data_prep.sources.dataset.DataSet"
             raise DataError(f"entry point {entry_point.name!r} ({entry_point.value}) {why}")
         sets[data_set.name] = data_set
     return sets

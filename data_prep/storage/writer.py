@@ -10,15 +10,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_prep.errors import DataError
-from data_prep.files import atomic_output
-from data_prep.provenance import encode
-from data_prep.schema import SCHEMA
+from data_prep.storage.files import atomic_output
+from data_prep.storage.provenance import encode
 
 ROW_GROUP = 8192
 
 
-def write_dataset(path: str | os.PathLike, batches: Iterable[pa.RecordBatch], recipe: dict, rows: dict) -> int:
-    """Streams ``batches`` of ``schema.SCHEMA`` into ``path`` and returns the number of rows.
+def write_dataset(
+    path: str | os.PathLike, batches: Iterable[pa.RecordBatch], recipe: dict, rows: dict, schema: pa.Schema
+) -> int:
+    """Streams ``batches`` of ``schema`` into ``path`` and returns the number of rows.
 
     ``rows`` is read after the last batch, so the producer may fill in its counts while it runs; ``written`` is added.
     Row groups have a fixed size whatever the size of the batches.
@@ -28,9 +29,9 @@ def write_dataset(path: str | os.PathLike, batches: Iterable[pa.RecordBatch], re
     path = Path(path)
     written = 0
     with atomic_output(path) as stream:
-        writer = pq.ParquetWriter(stream, SCHEMA, compression="zstd")
+        writer = pq.ParquetWriter(stream, schema, compression="zstd")
         try:
-            for table in _regroup(batches):
+            for table in _regroup(batches, schema):
                 writer.write_table(table, row_group_size=ROW_GROUP)
                 written += len(table)
             if not written:
@@ -42,7 +43,7 @@ def write_dataset(path: str | os.PathLike, batches: Iterable[pa.RecordBatch], re
     return written
 
 
-def _regroup(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.Table]:
+def _regroup(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterable[pa.Table]:
     """Tables of exactly ROW_GROUP rows, the last one shorter."""
     waiting: list[pa.RecordBatch] = []
     count = 0
@@ -50,10 +51,10 @@ def _regroup(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.Table]:
         waiting.append(batch)
         count += len(batch)
         if count >= ROW_GROUP:
-            table = pa.Table.from_batches(waiting, SCHEMA).combine_chunks()
+            table = pa.Table.from_batches(waiting, schema).combine_chunks()
             whole = count - count % ROW_GROUP
             for start in range(0, whole, ROW_GROUP):
                 yield table.slice(start, ROW_GROUP)
             waiting, count = table.slice(whole).to_batches(), count - whole
     if count:
-        yield pa.Table.from_batches(waiting, SCHEMA).combine_chunks()
+        yield pa.Table.from_batches(waiting, schema).combine_chunks()

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_prep import commands
-from data_prep.arithmetic import TERMS
+from data_prep.command_line import commands
 from data_prep.errors import DataError
+from data_prep.sources.answers import ANSWER_RULES
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,10 +27,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1
 
 
+_FORCE = "replace an output that was made with other options"
+_COLUMNS = {
+    "problem": "the problem: text or chat messages",
+    "answer": "what the answer rule reads",
+    "level": "difficulty",
+    "subject": "field",
+    "id": "the source's own stable id",
+    "system": "a system message in a column of its own",
+    "images": "one image or a list of them",
+    "pass_rate": "a published share or count of correct responses",
+}
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m data_prep", description="Data sets to one verl parquet contract.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_list, _show, _build, _check, _stats, _decontaminate, _mix, _select, _convert):
+    for add in (_list, _show, _build, _check, _stats, _decontaminate, _mix, _select):
         add(subparsers)
     return parser
 
@@ -47,25 +60,45 @@ def _show(subparsers) -> None:
 
 
 def _build(subparsers) -> None:
-    command = subparsers.add_parser("build", help="build data sets: OUT/NAME/SPLIT.parquet")
-    command.add_argument("names", nargs="+", metavar="NAME", help="data sets, see `list`")
+    command = subparsers.add_parser(
+        "build",
+        help="build data sets: OUT/NAME/SPLIT.parquet",
+        description="Build registered sets by NAME, or a new one from --source and its columns, or from a YAML file.",
+    )
+    command.add_argument("names", nargs="*", metavar="NAME", help="registered data sets, see `list`")
     command.add_argument("--out", type=Path, required=True, help="output folder")
     command.add_argument("--source", help="file, folder or Hugging Face name (default: the set's Hugging Face name)")
-    command.add_argument("--split", choices=("train", "test"), help="build this split only")
-    command.add_argument("--template", help="template name or .jinja file (default: the set's own)")
+    command.add_argument("--config", type=Path, metavar="YAML", help="a new set in words; options here win over it")
+    command.add_argument("--split", choices=("train", "test"), help="build this split only (a new set: train)")
+    command.add_argument("--template", help="template name or .jinja file (default: the set's own; a new set: dapo)")
     command.add_argument("--dedup", choices=("rows", "problems", "none"), help="repetitions to remove")
-    command.add_argument(
-        "--conflicts", choices=("keep", "drop", "error"), default="keep", help="problems with several answers"
-    )
+    command.add_argument("--conflicts", choices=("keep", "drop", "error"), help="problems with several answers")
     command.add_argument("--bad-rows", choices=("error", "drop"), help="rows without problem or readable answer")
     command.add_argument("--data-source", help="verl's data_source (default: the set's own)")
-    command.add_argument("--force", action="store_true", help="build even when the output is up to date")
+    command.add_argument("--force", action="store_true", help="replace an output whatever it was made from")
+    columns = command.add_argument_group("columns of the source (dotted paths; several: the first with a value)")
+    for name, text in _COLUMNS.items():
+        columns.add_argument(f"--{name.replace('_', '-')}", nargs="+", metavar="COLUMN", help=text)
+    columns.add_argument("--pass-rate-of", type=int, metavar="N", help="responses that the pass-rate column counts")
+    columns.add_argument("--pass-rate-counts", choices=("correct", "wrong"), help="what it counts")
+    columns.add_argument("--answer-rule", choices=tuple(ANSWER_RULES), help="how answers are read (default: math)")
+    columns.add_argument("--keep", nargs="+", metavar="COLUMN", help="further columns that travel")
+    columns.add_argument(
+        "--filter", action="append", metavar="CONDITION", help="keep rows such as level>=3 or type=a,b; repeatable"
+    )
+    new = command.add_argument_group("a new set")
+    new.add_argument("--name", help="name of the set (default: made from the source)")
+    new.add_argument("--source-split", metavar="SPLIT", help="split of a folder or Hugging Face name to read")
+    new.add_argument("--subset", help="configuration of a Hugging Face data set that has several")
+    new.add_argument("--revision", help="commit, tag or branch of a Hugging Face data set")
+    new.add_argument("--ability", help="verl's ability (default: math)")
+    new.add_argument("--licence", help="licence of the source, for the file's record and the card")
     generated = command.add_argument_group("generated sets")
     generated.add_argument("--train-rows", type=int, default=2000, help="rows of train (default 2000)")
     generated.add_argument("--test-rows", type=int, default=200, help="rows of test (default 200)")
     generated.add_argument("--seed", type=int, default=0, help="seed of train (default 0)")
     generated.add_argument("--test-seed", type=int, default=1, help="seed of test (default 1)")
-    generated.add_argument("--terms", type=_integers, default=TERMS, help="numbers of terms, e.g. 2,3,4")
+    generated.add_argument("--terms", type=_integers, help="numbers of terms, e.g. 2,3,4 (arithmetic)")
     command.set_defaults(run=commands.build)
 
 
@@ -96,6 +129,7 @@ def _decontaminate(subparsers) -> None:
     command.add_argument(
         "--clean-evals", type=Path, metavar="FOLDER", help="write each EVAL without its contaminated problems"
     )
+    command.add_argument("--force", action="store_true", help=_FORCE)
     command.set_defaults(run=commands.decontaminate)
 
 
@@ -106,6 +140,7 @@ def _mix(subparsers) -> None:
     command.add_argument("--rows", type=int, help="rows of the result, with weights")
     command.add_argument("--seed", type=int, default=0, help="seed of the draw and the shuffle")
     command.add_argument("--no-shuffle", action="store_true", help="keep the files one after the other")
+    command.add_argument("--force", action="store_true", help=_FORCE)
     command.set_defaults(run=commands.mix)
 
 
@@ -114,7 +149,7 @@ def _select(subparsers) -> None:
     command.add_argument("file", type=Path, metavar="FILE")
     command.add_argument("--out", type=Path, required=True, metavar="FILE")
     command.add_argument(
-        "--where", action="append", default=[], metavar="COLUMN=VALUE[,VALUE]", help="keep these values; repeatable"
+        "--where", action="append", default=[], metavar="CONDITION", help="keep rows such as level=4,5; repeatable"
     )
     command.add_argument("--verdicts", type=Path, metavar="FILE", help="judged responses: fills in pass_rate")
     command.add_argument(
@@ -129,15 +164,8 @@ def _select(subparsers) -> None:
     command.add_argument("--bins", type=int, default=5, help="intervals when the column is pass_rate (default 5)")
     command.add_argument("--rows", type=int, help="draw so many rows at random")
     command.add_argument("--seed", type=int, default=0, help="seed of the draws")
+    command.add_argument("--force", action="store_true", help=_FORCE)
     command.set_defaults(run=commands.select)
-
-
-def _convert(subparsers) -> None:
-    command = subparsers.add_parser("convert", help="build a data set described by a YAML file")
-    command.add_argument("--config", type=Path, required=True, metavar="YAML")
-    command.add_argument("--out", type=Path, required=True, metavar="FILE")
-    command.add_argument("--force", action="store_true", help="build even when the output is up to date")
-    command.set_defaults(run=commands.convert)
 
 
 def _integers(text: str) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from data_prep.arithmetic import (
+from recipe.htpo.lab.arithmetic import (
     MAX_VALUE,
     TERMS,
     Problem,

@@ -4,6 +4,7 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,14 +32,26 @@ class Template:
         if not self.jinja and self.user.count(SLOT) != 1:
             raise DataError(f"template {self.name!r} must contain {SLOT} exactly once", remedy="mend the template text")
 
-    def messages(self, problem: str, level: str | None = None, subject: str | None = None) -> list[dict[str, str]]:
-        """Chat messages ``[{role, content}]`` for one problem."""
+    def messages(
+        self,
+        problem: str,
+        level: str | None = None,
+        subject: str | None = None,
+        context: Sequence[dict[str, str]] = (),
+    ) -> list[dict[str, str]]:
+        """Chat messages ``[{role, content}]`` for one problem after the messages of ``context``.
+
+        The template's system message, where it has one, takes the place of the context's.
+        """
         if self.jinja:
             content = self._compiled.render(problem=problem, level=level, subject=subject)
         else:
             content = self.user.replace(SLOT, problem)
-        system = [{"role": "system", "content": self.system}] if self.system else []
-        return [*system, {"role": "user", "content": content}]
+        earlier = list(context)
+        if self.system:
+            others = [message for message in context if message["role"] != "system"]
+            earlier = [{"role": "system", "content": self.system}, *others]
+        return [*earlier, {"role": "user", "content": content}]
 
     def strip(self, content: str) -> str | None:
         """The problem inside a message made by this template, or None when the message was not."""
@@ -130,3 +143,8 @@ def strip_known_template(content: str) -> str:
         if problem is not None:
             return problem
     return content
+
+
+def system_of_a_template(content: str) -> bool:
+    """Whether a system message is that of a known template."""
+    return any(template.system and content.strip() == template.system for template in TEMPLATES.values())

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Time and memory of removing repeated rows, against reading only the prompt and index columns of the same file.
 
-    python -m data_prep.measure_dedup FILE.parquet --repeats 3
+    python scripts/measure_dedup.py FILE.parquet --repeats 3
 
 Each measurement runs in a process of its own, the three kinds in turn; medians are printed. There are two ways to
 read: streamed in batches, or as a whole with ``pyarrow.parquet.read_table``.
@@ -20,8 +20,8 @@ from statistics import median
 
 import pyarrow.parquet as pq
 
-from data_prep.dedup import unique_batches
-from data_prep.digests import DigestMap
+from data_prep.sources.dedup import unique_batches
+from data_prep.storage.digests import DigestMap
 
 COLUMNS = ["prompt", "extra_info.index"]
 

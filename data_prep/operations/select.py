@@ -9,19 +9,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
-from data_prep.contract import contract_batches, derived_recipe, extra, require_contract
-from data_prep.dataset import value_at
-from data_prep.digests import DigestMap, digest
+from data_prep.contract import contract_batches, contract_schema, derived_recipe, extra, require_contract
 from data_prep.errors import DataError
-from data_prep.files import refuse_overwriting, sha256_of
-from data_prep.lengths import load_tokenizer, prompt_lengths
-from data_prep.schema import SCHEMA
-from data_prep.verdicts import PassRates, read_pass_rates
-from data_prep.writer import write_dataset
+from data_prep.operations.lengths import load_tokenizer, prompt_lengths
+from data_prep.operations.verdicts import PassRates, read_pass_rates
+from data_prep.sources.filters import Condition, value_at
+from data_prep.storage.digests import DigestMap, digest
+from data_prep.storage.files import refuse_overwriting, sha256_of
+from data_prep.storage.provenance import refuse_other_configuration
+from data_prep.storage.writer import write_dataset
 
 PASS_RATE = "pass_rate"
 
@@ -30,8 +29,8 @@ PASS_RATE = "pass_rate"
 class Selection:
     """What to keep; the conditions are applied in the order of the fields."""
 
-    where: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """Columns (``level``, ``extra_info.level``, ``data_source``) with the values to keep, as text."""
+    where: tuple[Condition, ...] = ()
+    """Conditions on columns (``level``, ``extra_info.level``, ``data_source``)."""
     verdicts: Path | None = None
     """File of judged responses; fills ``extra_info.pass_rate``."""
     verdict_key: str = "id"
@@ -66,10 +65,10 @@ class Selection:
     def record(self) -> dict:
         """For the provenance; the verdict file by its hash."""
         verdicts = None if self.verdicts is None else {"file": self.verdicts.name, "sha256": sha256_of(self.verdicts)}
-        return vars(self) | {"verdicts": verdicts}
+        return vars(self) | {"where": [str(condition) for condition in self.where], "verdicts": verdicts}
 
 
-def select(path: Path, out: Path, selection: Selection) -> dict[str, int]:
+def select(path: Path, out: Path, selection: Selection, force: bool = False) -> dict[str, int]:
     """Writes the chosen rows in their old order; returns ``rows``: read, what each condition removed, written.
 
     Two passes over the file: the first decides (one bit and one heap entry a row), the second writes.
@@ -78,6 +77,8 @@ def select(path: Path, out: Path, selection: Selection) -> dict[str, int]:
     """
     refuse_overwriting(out, [path] if selection.verdicts is None else [path, selection.verdicts])
     counts: dict[str, int] = {"read": require_contract(path)}
+    recipe = derived_recipe("select", [path], selection.record())
+    refuse_other_configuration(out, recipe, force)
     rates = None
     if selection.verdicts is not None:
         rates = read_pass_rates(selection.verdicts, selection.verdict_key)
@@ -90,8 +91,7 @@ def select(path: Path, out: Path, selection: Selection) -> dict[str, int]:
             file=selection.verdicts,
             remedy=f"the verdict file must repeat extra_info.{selection.verdict_key}; see --verdict-key",
         )
-    recipe = derived_recipe("select", [path], selection.record())
-    write_dataset(out, _chosen_batches(path, chosen, rates), recipe, counts)
+    write_dataset(out, _chosen_batches(path, chosen, rates), recipe, counts, contract_schema(path))
     return counts
 
 
@@ -119,9 +119,10 @@ def _conditions(
     """``(row, id, stratum)`` of the rows that meet all conditions."""
     tokenizer = None if selection.tokenizer is None else load_tokenizer(selection.tokenizer)
     tests: list[tuple[str, Callable[[dict], bool]]] = [
-        (f"{column} not in {'|'.join(values)}", partial(_has_value, column=column, values=values))
-        for column, values in selection.where
+        (f"not {condition}", partial(_meets, condition=condition, column=column_path(path, condition.column)))
+        for condition in selection.where
     ]
+    stratum = None if selection.stratify is None else column_path(path, selection.stratify)
     if selection.pass_rate is not None:
         low, high = selection.pass_rate
         keep_unmeasured = selection.unmeasured == "keep"
@@ -144,21 +145,21 @@ def _conditions(
             row += 1
             failed = next((name for name, test in tests if not test(record)), None)
             if failed is None:
-                yield row, record["extra_info"]["id"], _stratum(record, selection)
+                yield row, record["extra_info"]["id"], _stratum(record, stratum, selection.bins)
             else:
                 counts[failed] = counts.get(failed, 0) + 1
 
 
-def _has_value(record: dict, column: str, values: tuple[str, ...]) -> bool:
-    return str(column_value(record, column)) in values
+def _meets(record: dict, condition: Condition, column: str) -> bool:
+    return condition.holds(value_at(record, column))
 
 
-def _stratum(record: dict, selection: Selection) -> str:
-    if selection.stratify is None:
+def _stratum(record: dict, column: str | None, bins: int) -> str:
+    if column is None:
         return ""
-    value = column_value(record, selection.stratify)
-    if selection.stratify.endswith(PASS_RATE) and value is not None:
-        return f"bin {min(int(value * selection.bins), selection.bins - 1)}"
+    value = value_at(record, column)
+    if column.endswith(PASS_RATE) and value is not None:
+        return f"bin {min(int(value * bins), bins - 1)}"
     return str(value)
 
 
@@ -192,15 +193,18 @@ def _chosen_batches(path: Path, marks: bytearray, rates: PassRates | None) -> It
         mask = pa.array([bool(mark) for mark in marks[start : start + len(batch)]], pa.bool_())
         start += len(batch)
         batch = batch.filter(mask)
-        yield pa.RecordBatch.from_arrays((batch if rates is None else rates.fill(batch)).columns, schema=SCHEMA)
+        yield batch if rates is None else rates.fill(batch)
 
 
-def column_value(record: dict, column: str) -> Any:
-    """A column of the contract by its dotted path, ``extra_info.`` being optional; raises DataError on another."""
-    path = column if column in SCHEMA.names or "." in column else f"extra_info.{column}"
-    top, _, field = path.partition(".")
-    known = top in SCHEMA.names and (not field or SCHEMA.field(top).type.get_field_index(field) >= 0)
-    if not known:
-        fields = [field.name for field in SCHEMA.field("extra_info").type]
-        raise DataError(f"no column {column!r}", remedy=f"choose one of data_source, ability, {', '.join(fields)}")
-    return value_at(record, path)
+def column_path(path: Path, column: str) -> str:
+    """Dotted path of a column of a file, ``extra_info.`` being optional; raises DataError where there is none."""
+    schema = contract_schema(path)
+    fields = [field.name for field in schema.field("extra_info").type]
+    dotted = column if column.partition(".")[0] in schema.names else f"extra_info.{column}"
+    type_: pa.DataType = pa.struct(list(schema))
+    for name in dotted.split("."):
+        if not pa.types.is_struct(type_) or type_.get_field_index(name) < 0:
+            known = [name for name in schema.names if name != "extra_info"] + fields
+            raise DataError(f"no column {column!r}", file=path, remedy=f"choose one of {', '.join(known)}")
+        type_ = type_.field(name).type
+    return dotted

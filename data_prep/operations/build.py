@@ -1,6 +1,6 @@
 # Copyright 2026 The verl-htpo authors
 # SPDX-License-Identifier: Apache-2.0
-"""Builds one split of a data set: source rows -> problems -> duplicates removed -> template -> parquet."""
+"""Builds one split of a data set: source rows -> filters -> problems -> duplicates removed -> template -> parquet."""
 
 import hashlib
 import inspect
@@ -9,28 +9,40 @@ import logging
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
 
-from data_prep.dataset import DataSet, GeneratedSet, GenerateOptions, Parsed
-from data_prep.digests import DigestMap, digest
+from data_prep import contract, sources
+from data_prep.contract import EXTRA_INFO_FIELDS, SCHEMA, Row, fitted, joined_schema, record_batch
 from data_prep.errors import DataError
-from data_prep.provenance import read_provenance, tool
-from data_prep.schema import Row, record_batch
-from data_prep.sources import Files, Hub, find_files
-from data_prep.templates import Template, find_template
-from data_prep.writer import write_dataset
+from data_prep.operations.conflicts import Conflicts as Conflicting
+from data_prep.operations.conflicts import problem_key
+from data_prep.sources.dataset import DataSet, GeneratedSet, GenerateOptions, Parsed
+from data_prep.sources.filters import value_at
+from data_prep.sources.places import Hub, Place, find_place
+from data_prep.sources.templates import Template, find_template
+from data_prep.storage.digests import DigestMap, digest
+from data_prep.storage.provenance import provenance_or_none, refuse_other_configuration, tool
+from data_prep.storage.spool import spooled
+from data_prep.storage.writer import write_dataset
 
 logger = logging.getLogger(__name__)
 
 BATCH = 1024
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-PARSING = ("answers", "arithmetic", "build", "dataset", "dedup", "readers", "schema", "sources", "templates")
-"""Modules of data_prep that decide what a source row becomes."""
-COUNTS = ("read", "bad_rows", "duplicate_rows", "duplicate_problems", "conflicting_problems", "dropped_conflicts")
+COUNTS = (
+    "read",
+    "duplicate_rows",
+    "filtered",
+    "bad_rows",
+    "duplicate_problems",
+    "conflicting_problems",
+    "dropped_conflicts",
+)
 
 Dedup = Literal["rows", "problems", "none"]
 Conflicts = Literal["keep", "drop", "error"]
@@ -47,8 +59,8 @@ class BuildOptions:
     """Name of a template, or a Jinja file."""
     dedup: Dedup | None = None
     """Which repetitions are removed."""
-    conflicts: Conflicts = "keep"
-    """What to do with a problem that has several answers: keep all, drop all its rows, or stop."""
+    conflicts: Conflicts | None = None
+    """What to do with a problem that has several answers: keep all (None too), drop all its rows, or stop."""
     bad_rows: BadRows | None = None
     """What to do with a row that has no problem or no readable answer."""
     data_source: str | None = None
@@ -56,7 +68,7 @@ class BuildOptions:
     generate: GenerateOptions = field(default_factory=GenerateOptions)
     """Rows and seeds of a generated set."""
     force: bool = False
-    """Build even when the output is up to date."""
+    """Build even when the output is up to date or of another configuration."""
 
 
 @dataclass
@@ -76,38 +88,55 @@ def build_split(data_set: DataSet, split: str, out: Path, options: BuildOptions)
 
     Raises DataError that names file and row on bad input; ``out`` is then as it was before.
     """
+    for path in data_set.keep:
+        name = path.rpartition(".")[2]
+        if name in (EXTRA_INFO_FIELDS if path.startswith("extra_info.") else SCHEMA.names):
+            raise DataError(f"column {path!r} cannot be kept beside the contract's own {name}", remedy="rename it")
     template = find_template(options.template or data_set.template)
-    source = None if isinstance(data_set, GeneratedSet) else find_source(data_set, split, options.source)
+    place = None if isinstance(data_set, GeneratedSet) else place_of(data_set, split, options.source)
     recipe: dict = {
         "tool": tool(),
         "command": "build",
         "parser": parser_digest(data_set),
         "data_set": data_set.name,
+        "licence": data_set.licence,
         "split": split,
         "data_source": options.data_source or data_set.data_source or data_set.name,
         "answer_rule": data_set.answer_rule,
         "columns": asdict(data_set.columns),
+        "keep": data_set.keep,
+        "filters": [str(condition) for condition in data_set.filters],
+        "pass_rate": [data_set.pass_rate_of, data_set.pass_rate_counts],
+        "ability": data_set.ability,
         "template": template.record(),
         "dedup": options.dedup or data_set.dedup,
-        "conflicts": options.conflicts,
+        "conflicts": options.conflicts or "keep",
         "bad_rows": options.bad_rows or data_set.bad_rows,
-        "sources": [] if source is None else source.describe(),
-        "generate": asdict(options.generate) if source is None else None,
+        "sources": [] if place is None else place.describe(),
+        "generate": asdict(options.generate) if place is None else None,
     }
     if not options.force and out.exists():
-        existing = read_provenance(out)
+        existing = provenance_or_none(out)
         if existing and existing["recipe"] == json.loads(json.dumps(recipe)):
             return BuildResult(out, existing["rows"], up_to_date=True)
-    builder = _Builder(data_set, split, source, template, options.generate, recipe)
-    write_dataset(out, builder.batches(), recipe, builder.rows)
+    refuse_other_configuration(out, recipe, options.force)
+    builder = _Builder(data_set, split, place, template, options.generate, recipe)
+    with spooled(builder.batches()) as (schemas, batches):
+        schema = joined_schema(schemas, builder.place_name)
+        write_dataset(out, (fitted(batch, schema) for batch in batches), recipe, builder.rows, schema)
     return BuildResult(out, builder.rows)
 
 
 def parser_digest(data_set: DataSet) -> str:
     """SHA-256 of the code that reads the set: data_prep's own, and the module of every class the set is made of."""
     state = hashlib.sha256()
-    for name in PARSING:
-        state.update(Path(__file__).with_name(f"{name}.py").read_bytes())
+    own = sorted(Path(sources.__file__).parent.glob("*.py"))
+    for path in [*own, Path(contract.__file__), Path(__file__)]:
+        state.update(path.read_bytes())
+    for module in data_set.code():
+        spec = find_spec(module)
+        if spec is not None and spec.origin is not None:
+            state.update(Path(spec.origin).read_bytes())
     for kind in type(data_set).__mro__:
         if kind in (DataSet, object):
             continue
@@ -120,16 +149,17 @@ def parser_digest(data_set: DataSet) -> str:
     return state.hexdigest()
 
 
-def find_source(data_set: DataSet, split: str, source: str | None) -> Files | Hub:
+def place_of(data_set: DataSet, split: str, source: str | None) -> Place:
     """The set's files below ``source``, or its Hugging Face data set."""
     if source is not None and Path(source).exists():
-        return find_files(Path(source), data_set.patterns(split))
+        return find_place(Path(source), data_set.patterns(split), data_set.splits[split], data_set.hub_config)
     if source is not None and (Path(source).is_absolute() or source.count("/") != 1):
         raise DataError(f"no such file or folder: {source}", remedy="check --source")
     name = source or data_set.hub
     if not name:
         raise DataError(f"data set {data_set.name!r} has no Hugging Face name", remedy="give --source PATH")
-    return Hub(name, data_set.hub_config if source is None else None, data_set.splits[split])
+    config = data_set.hub_config if source in (None, data_set.hub) or not data_set.hub else None
+    return Hub(name, config, data_set.splits[split], data_set.revision)
 
 
 class _Builder:
@@ -139,41 +169,52 @@ class _Builder:
         self,
         data_set: DataSet,
         split: str,
-        source: Files | Hub | None,
+        place: Place | None,
         template: Template,
         generate: GenerateOptions,
         recipe: dict,
     ) -> None:
         self._data_set = data_set
         self._split = split
-        self._source = source
+        self._place = place
+        self.place_name = data_set.name if place is None else place.name
         self._template = template
         self._dedup: Dedup = recipe["dedup"]
         self._conflicts: Conflicts = recipe["conflicts"]
         self._bad_rows: BadRows = recipe["bad_rows"]
         self._data_source: str = recipe["data_source"]
+        self._filters = data_set.filters
         self._generate = generate
         self.rows = dict.fromkeys(COUNTS, 0)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        with DigestMap() as conflicting:
+        with Conflicting() as all_of_them:
             if self._conflicts == "drop":
-                self._find_conflicts(conflicting)
+                for _, parsed in self._parsed():
+                    all_of_them.add(digest(*problem_key(parsed.problem, parsed.context)), parsed.answer)
                 self.rows = dict.fromkeys(COUNTS, 0)
-            rows = self._rows(conflicting)
+            rows = self._rows(all_of_them)
             while chunk := list(islice(rows, BATCH)):
                 yield record_batch(chunk)
 
-    def _rows(self, dropped: DigestMap) -> Iterator[Row]:
+    def _rows(self, dropped: Conflicting) -> Iterator[Row]:
         index = 0
-        with DigestMap() as answers, DigestMap() as conflicting, DigestMap() as copies, DigestMap() as ids:
+        with Conflicting() as conflicts, DigestMap() as copies, DigestMap() as ids:
             for source_row, parsed in self._parsed():
-                problem = digest(parsed.problem)
-                if dropped.get(problem) is not None:
+                identity = problem_key(parsed.problem, parsed.context)
+                problem = digest(*identity)
+                if dropped.has(problem):
                     self.rows["dropped_conflicts"] += 1
                     continue
-                self._note_conflict(problem, parsed, answers, conflicting, source_row)
-                key = digest(parsed.problem, parsed.answer)
+                if conflicts.add(problem, parsed.answer) and self._conflicts == "error":
+                    raise DataError(
+                        f"problem has several answers, here {parsed.answer!r}: {parsed.problem[:80]!r}",
+                        file=self.place_name,
+                        place=f"row {source_row}",
+                        remedy="build with --conflicts drop or --conflicts keep",
+                    )
+                self.rows["conflicting_problems"] = conflicts.count
+                key = digest(*identity, parsed.answer)
                 copy = copies.get(key) or 0
                 copies.set(key, copy + 1)
                 if copy and self._dedup == "problems":
@@ -184,7 +225,7 @@ class _Builder:
                 if first is not None:
                     raise DataError(
                         f"id {row.id!r} is of two different rows, here and in row {first}",
-                        file=None if self._source is None else self._source.name,
+                        file=self.place_name,
                         place=f"row {source_row}",
                         remedy="map `id` to a column of distinct values, or leave it out",
                     )
@@ -196,7 +237,7 @@ class _Builder:
         key = parsed.key or key
         return Row(
             data_source=self._data_source,
-            messages=self._template.messages(parsed.problem, parsed.level, parsed.subject),
+            messages=self._template.messages(parsed.problem, parsed.level, parsed.subject, parsed.context),
             ground_truth=parsed.answer,
             id=f"{self._data_set.name}/{key}" + (f".{copy + 1}" if copy else ""),
             index=index,
@@ -205,54 +246,32 @@ class _Builder:
             source_row=source_row,
             level=parsed.level,
             subject=parsed.subject,
-            ability=self._data_set.ability,
+            ability=parsed.ability or self._data_set.ability,
+            pass_rate=parsed.pass_rate,
+            columns=parsed.columns,
+            extra_info=parsed.extra_info,
         )
-
-    def _find_conflicts(self, conflicting: DigestMap) -> None:
-        with DigestMap() as answers, DigestMap() as scratch:
-            for source_row, parsed in self._parsed():
-                problem = digest(parsed.problem)
-                if self._note_conflict(problem, parsed, answers, scratch, source_row):
-                    conflicting.set(problem, 1)
-
-    def _note_conflict(
-        self, problem: bytes, parsed: Parsed, answers: DigestMap, conflicting: DigestMap, source_row: int
-    ) -> bool:
-        """Whether the problem already came with another answer; the first such time it is counted and kept."""
-        answer = int.from_bytes(digest(parsed.answer)[:8], "big", signed=True)
-        first = answers.get(problem)
-        if first is None:
-            answers.set(problem, answer)
-        if first is None or first == answer:
-            return False
-        if self._conflicts == "error":
-            raise DataError(
-                f"problem has several answers, here {parsed.answer!r}: {parsed.problem[:80]!r}",
-                place=f"row {source_row}",
-                remedy="build with --conflicts drop or --conflicts keep",
-            )
-        if conflicting.get(problem) is None:
-            conflicting.set(problem, 1)
-            self.rows["conflicting_problems"] += 1
-        return True
 
     def _parsed(self) -> Iterator[tuple[int, Parsed]]:
         """``(source row, problem)``; ``rows`` counts what was read and what the reader left out."""
-        if self._source is None:
+        if self._place is None:
             assert isinstance(self._data_set, GeneratedSet)
             for row, parsed in enumerate(self._data_set.generate(self._split, self._generate)):
                 self.rows["read"] += 1
                 yield row, parsed
             return
-        for row, record in self._source.records(self._dedup != "none", self.rows):
+        for row, record in self._place.records(self._dedup != "none", self.rows):
             try:
+                if not all(condition.holds(value_at(record, condition.column)) for condition in self._filters):
+                    self.rows["filtered"] += 1
+                    continue
                 parsed = self._parse(record)
             except DataError as error:
                 place = f"row {row}"
                 if self._bad_rows == "error":
                     remedy = error.remedy or "mend the row, or leave such rows out with --bad-rows drop"
-                    raise DataError(error.problem, file=self._source.name, place=place, remedy=remedy) from error
-                logger.warning("left out: %s", DataError(error.problem, file=self._source.name, place=place))
+                    raise DataError(error.problem, file=self.place_name, place=place, remedy=remedy) from error
+                logger.warning("left out: %s", DataError(error.problem, file=self.place_name, place=place))
                 self.rows["bad_rows"] += 1
                 continue
             yield row, parsed

@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from data_prep.dataset import last_user_text
-from data_prep.digests import DigestMap, digest
 from data_prep.errors import DataError
-from data_prep.files import sha256_of
-from data_prep.lengths import load_tokenizer, prompt_lengths
-from data_prep.readers import open_parquet, parquet_batches
-from data_prep.templates import strip_known_template
+from data_prep.operations.lengths import load_tokenizer, prompt_lengths
+from data_prep.sources.conversation import last_user_text
+from data_prep.sources.templates import strip_known_template
+from data_prep.storage.digests import DigestMap, digest
+from data_prep.storage.files import sha256_of
+from data_prep.storage.parquet import open_parquet, parquet_batches
 
 ROWS_SHOWN = 10
 UNPARSABLE_SHARE = 0.1
@@ -178,7 +178,7 @@ class _FileCheck:
             ),
             "unparsable-ground-truth": _Rows(
                 "the verifier cannot read the ground truth",
-                "correct or drop these rows; if they are many, map the answer column and rule with `convert`",
+                "correct or drop these rows; if many, map the answer: `build --answer COLUMN --answer-rule RULE`",
                 "warning",
             ),
             "duplicate-id": _Rows("extra_info.id occurs before", "list a file once; mix each set once"),
@@ -233,7 +233,7 @@ class _FileCheck:
         def problem(kind: str, message: str, remedy: str) -> Problem:
             return Problem(file=str(self._path), kind=kind, message=f"{self._path}: {message}", remedy=remedy)
 
-        convert = "map your columns with a YAML and `convert`"
+        convert = "map your columns: `build --source FILE --problem COLUMN --answer COLUMN`"
         for name in ("data_source", "prompt", "reward_model"):
             if name not in schema.names:
                 yield problem("missing-column", f"no column {name!r} (columns: {', '.join(schema.names)})", convert)
@@ -325,7 +325,7 @@ def _feature_problems(schemas: dict[str, pa.Schema]) -> list[Problem]:
                         file=file,
                         kind="features",
                         message=f"{file}: cannot be joined with {earlier}: {difference}",
-                        remedy="build or convert both files, so that they share one schema",
+                        remedy="build both files, so that they share one schema",
                     )
                 )
                 break

@@ -15,8 +15,8 @@ from data_prep.errors import DataError
 
 def list_sets(arguments: Namespace) -> int:
     """``list``."""
-    from data_prep.registry import data_sets
-    from data_prep.templates import TEMPLATES
+    from data_prep.sources.registry import data_sets
+    from data_prep.sources.templates import TEMPLATES
 
     for name, data_set in data_sets().items():
         print(f"{name:16} {'+'.join(data_set.splits):10} {data_set.title}")
@@ -26,9 +26,9 @@ def list_sets(arguments: Namespace) -> int:
 
 def show(arguments: Namespace) -> int:
     """``show NAME`` or ``show FILE``."""
-    from data_prep.provenance import read_provenance
-    from data_prep.registry import find_data_set
-    from data_prep.templates import TEMPLATES
+    from data_prep.sources.registry import find_data_set
+    from data_prep.sources.templates import TEMPLATES
+    from data_prep.storage.provenance import read_provenance
 
     path = Path(arguments.what)
     if path.is_file():
@@ -46,55 +46,72 @@ def show(arguments: Namespace) -> int:
 
 
 def build(arguments: Namespace) -> int:
-    """``build NAME...``."""
-    from data_prep.build import BuildOptions, build_split
-    from data_prep.dataset import GenerateOptions
-    from data_prep.registry import find_data_set
+    """``build NAME...``, ``build --source FILE``, ``build --config YAML``."""
+    from data_prep.operations.build import BuildOptions, build_split
+    from data_prep.sources.dataset import GenerateOptions
+    from data_prep.sources.description import changed, describe
+    from data_prep.sources.registry import find_data_set
 
-    options = BuildOptions(
-        source=arguments.source,
-        template=arguments.template,
-        dedup=arguments.dedup,
-        conflicts=arguments.conflicts,
-        bad_rows=arguments.bad_rows,
-        data_source=arguments.data_source,
-        force=arguments.force,
-        generate=GenerateOptions(
-            train_rows=arguments.train_rows,
-            test_rows=arguments.test_rows,
-            seed=arguments.seed,
-            test_seed=arguments.test_seed,
-            terms=arguments.terms,
-        ),
-    )
-    for data_set in [find_data_set(name) for name in arguments.names]:
-        if arguments.split and arguments.split not in data_set.splits:
-            raise DataError(f"data set {data_set.name!r} has no split {arguments.split!r}, only {[*data_set.splits]}")
-        if not arguments.split and len(data_set.splits) > 1 and arguments.source and Path(arguments.source).is_file():
+    given = _given(arguments)
+    source = arguments.source
+    options = {name: getattr(arguments, name) for name in ("template", "dedup", "conflicts", "bad_rows", "data_source")}
+    if arguments.names:
+        if arguments.config or arguments.name or arguments.source_split:
             raise DataError(
-                f"one file cannot be {' and '.join(data_set.splits)} of {data_set.name!r}",
-                file=arguments.source,
+                "--config, --name and --source-split describe a new set, and a registered one is named",
+                remedy="leave out the NAME, or these options",
+            )
+        data_sets = [changed(find_data_set(name), given) for name in arguments.names]
+    else:
+        if not arguments.config and not source:
+            raise DataError("nothing to build", remedy="name a set of `list`, or give --source or --config")
+        description = describe(given, arguments.config)
+        data_sets, source = [description.data_set()], description.source
+        options["conflicts"] = description.conflicts
+    generate = GenerateOptions(
+        train_rows=arguments.train_rows,
+        test_rows=arguments.test_rows,
+        seed=arguments.seed,
+        test_seed=arguments.test_seed,
+        **({"terms": arguments.terms} if arguments.terms else {}),
+    )
+    for data_set in data_sets:
+        splits = [arguments.split] if arguments.split else list(data_set.splits)
+        if not set(splits) <= set(data_set.splits):
+            raise DataError(f"data set {data_set.name!r} has no split {arguments.split!r}, only {[*data_set.splits]}")
+        if len(splits) > 1 and source and Path(source).is_file():
+            raise DataError(
+                f"one file cannot be {' and '.join(splits)} of {data_set.name!r}",
+                file=source,
                 remedy="name its split with --split, or give the folder of all files",
             )
-        for split in [arguments.split] if arguments.split else data_set.splits:
+        for split in splits:
             path = arguments.out / data_set.name / f"{split}.parquet"
-            result = build_split(data_set, split, path, options)
+            build_options = BuildOptions(source=source, force=arguments.force, generate=generate, **options)
+            result = build_split(data_set, split, path, build_options)
             _print_rows(path, result.rows, result.up_to_date)
     return 0
 
 
-def convert(arguments: Namespace) -> int:
-    """``convert --config YAML --out FILE``."""
-    from data_prep.convert import convert as convert_file
+_DESCRIBING = (
+    *("source", "name", "keep", "filter", "template", "split", "source_split", "subset", "revision", "data_source"),
+    *("ability", "pass_rate_of", "pass_rate_counts", "dedup", "conflicts", "bad_rows", "licence"),
+)
+_COLUMNS = ("problem", "answer", "level", "subject", "id", "system", "images", "pass_rate")
 
-    result = convert_file(arguments.config, arguments.out, arguments.force)
-    _print_rows(result.path, result.rows, result.up_to_date)
-    return 0
+
+def _given(arguments: Namespace) -> dict:
+    """The options of ``build`` that were written, as keys of a description."""
+    given = {name: getattr(arguments, name) for name in _DESCRIBING if getattr(arguments, name) is not None}
+    if arguments.answer_rule:
+        given["answer"] = arguments.answer_rule
+    columns = {name: getattr(arguments, name) for name in _COLUMNS if getattr(arguments, name)}
+    return given | {"columns": columns}
 
 
 def check(arguments: Namespace) -> int:
     """``check FILE...``; 1 when there is an error."""
-    from data_prep.check import check_files
+    from data_prep.operations.check import check_files
 
     problems = check_files(arguments.files, arguments.tokenizer, arguments.max_prompt_length, warnings=True)
     for problem in problems:
@@ -106,8 +123,8 @@ def check(arguments: Namespace) -> int:
 
 def stats(arguments: Namespace) -> int:
     """``stats FILE...``."""
-    from data_prep.lengths import load_tokenizer
-    from data_prep.stats import lines, stats_of, write_conflicts
+    from data_prep.operations.lengths import load_tokenizer
+    from data_prep.operations.stats import lines, stats_of, write_conflicts
 
     if arguments.conflicts and len(arguments.files) > 1:
         raise DataError("--conflicts takes one file", remedy="run stats on each file")
@@ -123,8 +140,8 @@ def stats(arguments: Namespace) -> int:
 
 def decontaminate(arguments: Namespace) -> int:
     """``decontaminate TRAIN --against EVAL...``."""
-    from data_prep.decontaminate import find_overlap, write_clean_eval, write_clean_train, write_report
-    from data_prep.files import refuse_overwriting
+    from data_prep.operations.decontaminate import find_overlap, write_clean_eval, write_clean_train, write_report
+    from data_prep.storage.files import refuse_overwriting
 
     inputs = [arguments.train, *arguments.against]
     cleaned = {
@@ -146,18 +163,19 @@ def decontaminate(arguments: Namespace) -> int:
         write_report(report, arguments.report)
     options = {"n": arguments.n, "threshold": arguments.threshold}
     if arguments.out:
-        written = write_clean_train(report, arguments.train, arguments.against, arguments.out, options)
+        written = write_clean_train(report, arguments.train, arguments.against, arguments.out, options, arguments.force)
         left = find_overlap(arguments.train, arguments.against, arguments.n, arguments.threshold, skip=remove)
         print(f"{arguments.out}: written {written:,} rows; {len(left.contaminated()):,} problems remaining by phrases")
     for path, out in cleaned.items():
-        print(f"{out}: written {write_clean_eval(report, arguments.train, path, out, options):,} rows")
+        written = write_clean_eval(report, arguments.train, path, out, options, arguments.force)
+        print(f"{out}: written {written:,} rows")
     return 0
 
 
 def mix(arguments: Namespace) -> int:
     """``mix FILE[=WEIGHT]... --out FILE``."""
-    from data_prep.mix import Part
-    from data_prep.mix import mix as mix_files
+    from data_prep.operations.mix import Part
+    from data_prep.operations.mix import mix as mix_files
 
     parts = []
     for text in arguments.parts:
@@ -166,7 +184,7 @@ def mix(arguments: Namespace) -> int:
             parts.append(Part(Path(path), float(weight) if equals else None))
         except ValueError as error:
             raise DataError(f"{weight!r} is no weight", remedy="write FILE=0.7") from error
-    taken = mix_files(parts, arguments.out, arguments.rows, arguments.seed, not arguments.no_shuffle)
+    taken = mix_files(parts, arguments.out, arguments.rows, arguments.seed, not arguments.no_shuffle, arguments.force)
     for name, count in taken.items():
         print(f"{name}: {count:,} rows taken")
     print(f"{arguments.out}: written {sum(taken.values()):,} rows")
@@ -175,17 +193,12 @@ def mix(arguments: Namespace) -> int:
 
 def select(arguments: Namespace) -> int:
     """``select FILE --out FILE``."""
-    from data_prep.selection import Selection
-    from data_prep.selection import select as select_rows
+    from data_prep.operations.select import Selection
+    from data_prep.operations.select import select as select_rows
+    from data_prep.sources.filters import Condition
 
-    where = []
-    for text in arguments.where:
-        column, equals, values = text.partition("=")
-        if not equals:
-            raise DataError(f"--where {text!r} has no =", remedy="write --where level=4,5")
-        where.append((column, tuple(values.split(","))))
     selection = Selection(
-        where=tuple(where),
+        where=tuple(Condition.parse(text) for text in arguments.where),
         verdicts=arguments.verdicts,
         verdict_key=arguments.verdict_key,
         pass_rate=tuple(arguments.pass_rate) if arguments.pass_rate else None,
@@ -198,7 +211,7 @@ def select(arguments: Namespace) -> int:
         rows=arguments.rows,
         seed=arguments.seed,
     )
-    _print_rows(arguments.out, select_rows(arguments.file, arguments.out, selection))
+    _print_rows(arguments.out, select_rows(arguments.file, arguments.out, selection, arguments.force))
     return 0
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_prep.errors import DataError
-from data_prep.readers import read_records
+from data_prep.sources.readers import read_records
 
 KEYS = ("id", "index", "problem")
 RATE_COLUMNS = ("pass_rate", "acc", "correct", "score")

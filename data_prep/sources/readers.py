@@ -3,88 +3,63 @@
 """Streaming readers: one ``(row, record)`` after the other from a file, memory independent of the file's size."""
 
 import csv
+import io
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from data_prep.errors import DataError
+from data_prep.storage.parquet import CUT_SHORT, first_line, parquet_batches
 
 Record = tuple[int, dict]
 """Row number, from 0, and the columns."""
 
-FORMATS = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".arrow")
-BATCH_ROWS = 8192
+TEXT_FORMATS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
+FORMATS = (".parquet", ".arrow", *TEXT_FORMATS)
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
+"""Of text formats."""
 _CHUNK = 1 << 20
 _LONGEST_VALUE = 1 << 26
 _NOT_SPACE = re.compile(r"\S")
 
 
-def read_records(path: Path) -> Iterator[Record]:
-    """Rows of a parquet, jsonl, json (an array of objects), csv or arrow file.
+def format_of(path: Path) -> str | None:
+    """One of FORMATS, compression of a text format apart; None for a file of no known format."""
+    suffix = path.suffix.lower()
+    if suffix in COMPRESSIONS:
+        inner = Path(path.stem).suffix.lower()
+        return inner if inner in TEXT_FORMATS else None
+    return suffix if suffix in FORMATS else None
 
-    Raises DataError naming the file and the row (the line, for text) when the file is damaged or in no known format.
+
+def read_records(path: Path) -> Iterator[Record]:
+    """Rows of a parquet, arrow, jsonl, json (an array of objects, or one after the other), csv or tsv file.
+
+    Text may be compressed (``.gz``, ``.zst``, ``.bz2``). Raises DataError naming the file and the row (the line, for
+    text) when the file is damaged or in no known format.
     """
-    if path.suffix == ".parquet":
+    kind = format_of(path)
+    if kind == ".parquet":
         yield from _batches_to_records(path, parquet_batches(path))
-    elif path.suffix == ".arrow":
+    elif kind == ".arrow":
         yield from _batches_to_records(path, _arrow_batches(path))
-    elif path.suffix in (".jsonl", ".ndjson"):
+    elif kind in (".jsonl", ".ndjson"):
         yield from _read_jsonl(path)
-    elif path.suffix == ".json":
+    elif kind == ".json":
         yield from _read_json(path)
-    elif path.suffix == ".csv":
-        yield from _read_csv(path)
+    elif kind in (".csv", ".tsv"):
+        yield from _read_csv(path, "," if kind == ".csv" else "\t")
     else:
         raise DataError(
-            f"unknown file format {path.suffix!r}", file=path, remedy=f"give one of {', '.join(FORMATS)} or a folder"
+            f"unknown file format {''.join(path.suffixes[-2:])!r}",
+            file=path,
+            remedy=f"give one of {', '.join(FORMATS)} (text also with {', '.join(COMPRESSIONS)}) or a folder",
         )
-
-
-def open_parquet(path: Path, dictionaries: bool = False) -> pq.ParquetFile:
-    """A parquet file for streaming; with ``dictionaries`` text columns come dictionary-encoded.
-
-    Raises DataError when it is missing, truncated or no parquet at all.
-    """
-    try:
-        file = pq.ParquetFile(path, pre_buffer=False, buffer_size=_CHUNK)
-        if not dictionaries:
-            return file
-        columns = [file.schema.column(i) for i in range(len(file.schema))]
-        texts = [column.path for column in columns if column.logical_type.type == "STRING"]
-        return pq.ParquetFile(path, pre_buffer=False, buffer_size=_CHUNK, read_dictionary=texts, metadata=file.metadata)
-    except FileNotFoundError as error:
-        raise DataError("no such file", file=path, remedy="check the path") from error
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"not a readable parquet file: {_first_line(error)}", file=path, remedy=_AGAIN) from error
-
-
-def parquet_batches(
-    path: Path, columns: list[str] | None = None, rows: int = BATCH_ROWS, dictionaries: bool = False
-) -> Iterator[pa.RecordBatch]:
-    """Record batches of a parquet file; with ``dictionaries`` a batch never spans two row groups.
-
-    Raises DataError with the row where a damaged file breaks off.
-    """
-    file = open_parquet(path, dictionaries)
-    groups = [[i] for i in range(file.num_row_groups)] if dictionaries else [list(range(file.num_row_groups))]
-    batches = (batch for group in groups for batch in file.iter_batches(rows, group, columns))
-    row = 0
-    while True:
-        try:
-            batch = next(batches, None)
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(
-                f"damaged parquet data: {_first_line(error)}", file=path, place=f"after row {row}", remedy=_AGAIN
-            ) from error
-        if batch is None:
-            return
-        row += len(batch)
-        yield batch
 
 
 def _arrow_batches(path: Path) -> Iterator[pa.RecordBatch]:
@@ -104,7 +79,7 @@ def _arrow_batches(path: Path) -> Iterator[pa.RecordBatch]:
                 yield batch
     except (pa.ArrowException, OSError) as error:
         raise DataError(
-            f"damaged arrow data: {_first_line(error)}", file=path, place=f"after row {row}", remedy=_AGAIN
+            f"damaged arrow data: {first_line(error)}", file=path, place=f"after row {row}", remedy=CUT_SHORT
         ) from error
 
 
@@ -132,10 +107,11 @@ def _read_jsonl(path: Path) -> Iterator[Record]:
                 row += 1
 
 
-def _read_csv(path: Path) -> Iterator[Record]:
+def _read_csv(path: Path, delimiter: str) -> Iterator[Record]:
     with _open(path) as stream:
         lines = (_decode(line, path, f"line {number}") for number, line in enumerate(stream, start=1))
-        reader = csv.DictReader(lines, strict=True)
+        csv.field_size_limit(_LONGEST_VALUE)
+        reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
         row = 0
         while True:
             try:
@@ -149,23 +125,23 @@ def _read_csv(path: Path) -> Iterator[Record]:
                     f"{'more' if None in record else 'fewer'} fields than the {len(reader.fieldnames or [])} columns",
                     file=path,
                     place=f"line {reader.line_num}",
-                    remedy="quote fields that contain commas or line breaks",
+                    remedy="quote fields that contain the delimiter or line breaks",
                 )
             yield row, record
             row += 1
 
 
 def _read_json(path: Path) -> Iterator[Record]:
-    """Objects of a JSON array, decoded one by one."""
+    """Objects of a JSON array, or objects without one, decoded one by one."""
     decoder = json.JSONDecoder()
     with _open(path) as stream:
         buffer = _TextBuffer(stream, path)
-        if buffer.peek() != "[":
-            raise DataError("not a JSON array of objects", file=path, remedy="give jsonl, or an array of objects")
-        buffer.skip(1)
+        is_array = buffer.peek() == "["
+        if is_array:
+            buffer.skip(1)
         row = 0
         while buffer.peek() not in ("]", ""):
-            if row and buffer.peek() == ",":
+            if is_array and row and buffer.peek() == ",":
                 buffer.skip(1)
                 buffer.peek()
             value = buffer.decode(decoder, row)
@@ -173,8 +149,8 @@ def _read_json(path: Path) -> Iterator[Record]:
                 raise DataError("not a JSON object", file=path, place=f"row {row}", remedy="give an array of objects")
             yield row, value
             row += 1
-        if buffer.peek() != "]":
-            raise DataError("the JSON array is not closed", file=path, place=f"after row {row}", remedy=_AGAIN)
+        if is_array and buffer.peek() != "]":
+            raise DataError("the JSON array is not closed", file=path, place=f"after row {row}", remedy=CUT_SHORT)
 
 
 class _TextBuffer:
@@ -211,7 +187,7 @@ class _TextBuffer:
                 incomplete = error.pos > len(self._text) - 64 or error.msg.startswith("Unterminated string")
                 if not (incomplete and len(self._text) - self._at < _LONGEST_VALUE and self._fill()):
                     raise DataError(
-                        f"broken JSON: {error.msg}", file=self._path, place=f"row {row}", remedy=_AGAIN
+                        f"broken JSON: {error.msg}", file=self._path, place=f"row {row}", remedy=CUT_SHORT
                     ) from error
             except (ValueError, RecursionError) as error:
                 raise _unusable_json(error, self._path, f"row {row}") from error
@@ -231,11 +207,20 @@ class _TextBuffer:
         return bool(block)
 
 
-def _open(path: Path) -> BinaryIO:
+@contextmanager
+def _open(path: Path) -> Iterator[BinaryIO]:
+    """The file's bytes, decompressed."""
     try:
-        return open(path, "rb")
+        stream: Any = open(path, "rb")
+        if path.suffix.lower() in COMPRESSIONS:
+            stream = io.BufferedReader(pa.input_stream(stream, compression=COMPRESSIONS[path.suffix.lower()]))
     except OSError as error:
-        raise DataError(f"cannot open: {error.strerror}", file=path, remedy="check the path") from error
+        raise DataError(f"cannot open: {error.strerror or error}", file=path, remedy="check the path") from error
+    with stream:
+        try:
+            yield stream
+        except OSError as error:
+            raise DataError(f"damaged data: {first_line(error)}", file=path, remedy=CUT_SHORT) from error
 
 
 def _decode(data: bytes, path: Path, place: str) -> str:
@@ -269,12 +254,7 @@ def _unusable_json(error: Exception, path: Path, place: str) -> DataError:
     if isinstance(error, RecursionError):
         return DataError("JSON is nested too deeply", file=path, place=place, remedy="delete the row")
     remedy = "write an integer of thousands of digits as text"
-    return DataError(f"unusable JSON: {_first_line(error)}", file=path, place=place, remedy=remedy)
+    return DataError(f"unusable JSON: {first_line(error)}", file=path, place=place, remedy=remedy)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).split("\n")[0][:200]
-
-
-_AGAIN = "the file is cut short or damaged: fetch it again"
 _UTF8 = "convert the file to UTF-8 (iconv -f latin1 -t utf-8)"

@@ -14,15 +14,24 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from data_prep.contract import contract_batches, derived_recipe, extra, require_contract
-from data_prep.digests import DigestMap, digest
+from data_prep.contract import (
+    contract_batches,
+    contract_schema,
+    derived_recipe,
+    extra,
+    fitted,
+    joined_schema,
+    require_contract,
+)
 from data_prep.errors import DataError
-from data_prep.files import refuse_overwriting
-from data_prep.schema import SCHEMA
-from data_prep.writer import write_dataset
+from data_prep.storage.digests import DigestMap, digest
+from data_prep.storage.files import refuse_overwriting
+from data_prep.storage.provenance import refuse_other_configuration
+from data_prep.storage.writer import write_dataset
 
 BUCKET_ROWS = 65_536
 _UNUSED = -1
+_PLACE = "_place_in_the_mixture"
 
 
 @dataclass(frozen=True)
@@ -35,13 +44,17 @@ class Part:
     """Share of the result (weights are scaled to sum to 1); None for all rows."""
 
 
-def mix(parts: list[Part], out: Path, rows: int | None = None, seed: int = 0, shuffle: bool = True) -> dict[str, int]:
+def mix(
+    parts: list[Part], out: Path, rows: int | None = None, seed: int = 0, shuffle: bool = True, force: bool = False
+) -> dict[str, int]:
     """Writes ``out`` and returns the number of rows taken of each input.
 
     Without weights every row is taken. With weights ``rows`` is needed, and of each input its share is drawn without
     repetition.
 
-    Raises DataError when an input has too few rows for its share, or when an id occurs twice.
+    Further columns of the inputs are joined; a row of an input without one has null there.
+
+    Raises DataError when an input has too few rows for its share, an id occurs twice, or columns do not join.
     """
     refuse_overwriting(out, [part.path for part in parts])
     sizes = [require_contract(part.path) for part in parts]
@@ -58,12 +71,14 @@ def mix(parts: list[Part], out: Path, rows: int | None = None, seed: int = 0, sh
         start += count
     options = {"weights": [part.weight for part in parts], "rows": rows, "seed": seed, "shuffle": shuffle}
     recipe = derived_recipe("mix", [part.path for part in parts], options)
+    refuse_other_configuration(out, recipe, force)
+    schema = joined_schema([contract_schema(part.path) for part in parts], ", ".join(str(part.path) for part in parts))
     with tempfile.TemporaryDirectory(prefix="data_prep-mix-") as folder:
-        buckets = _Buckets(Path(folder), total)
+        buckets = _Buckets(Path(folder), total, schema)
         with DigestMap() as ids:
             for part, place in zip(parts, places, strict=True):
                 _deal(part.path, place, buckets, ids)
-        write_dataset(out, buckets.ordered(), recipe, {"read": sum(sizes)})
+        write_dataset(out, buckets.ordered(), recipe, {"read": sum(sizes)}, schema)
     return {str(part.path): count for part, count in zip(parts, taken, strict=True)}
 
 
@@ -105,18 +120,19 @@ def _deal(path: Path, place: np.ndarray, buckets: "_Buckets", ids: DigestMap) ->
 class _Buckets:
     """Temporary Arrow files, each for a range of places in the result."""
 
-    def __init__(self, folder: Path, total: int) -> None:
+    def __init__(self, folder: Path, total: int, schema: pa.Schema) -> None:
         self._paths = [folder / f"{i}.arrow" for i in range(-(-total // BUCKET_ROWS))]
-        self._schema = SCHEMA.append(pa.field("place", pa.int64()))
-        self._writers = [pa.ipc.new_stream(str(path), self._schema) for path in self._paths]
+        self._schema = schema
+        placed = schema.append(pa.field(_PLACE, pa.int64()))
+        self._writers = [pa.ipc.new_stream(str(path), placed) for path in self._paths]
 
     def add(self, batch: pa.RecordBatch, places: np.ndarray) -> None:
         """Deals rows by their places."""
         bucket = places // BUCKET_ROWS
         for number in np.unique(bucket).tolist():
             chosen = pa.array(np.flatnonzero(bucket == number))
-            columns = [*batch.take(chosen).columns, pa.array(places).take(chosen)]
-            self._writers[number].write_batch(pa.RecordBatch.from_arrays(columns, schema=self._schema))
+            rows = fitted(batch.take(chosen), self._schema)
+            self._writers[number].write_batch(rows.append_column(_PLACE, pa.array(places).take(chosen)))
 
     def ordered(self) -> Iterator[pa.RecordBatch]:
         """All rows in order of their places, one bucket in memory at a time."""
@@ -125,4 +141,4 @@ class _Buckets:
         for path in self._paths:
             with pa.memory_map(str(path)) as source:
                 table = pa.ipc.open_stream(source).read_all()
-                yield from table.sort_by("place").drop_columns(["place"]).to_batches()
+                yield from table.sort_by(_PLACE).drop_columns([_PLACE]).to_batches()

@@ -2,21 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The built-in data sets."""
 
-from collections.abc import Iterator
-from typing import cast
-
-from data_prep import arithmetic
-from data_prep.dataset import VERL_ANSWER, Columns, DataSet, GeneratedSet, GenerateOptions, Parsed
-
-
-class ArithmeticSet(GeneratedSet):
-    """Seeded sums and differences (``data_prep/arithmetic.py``); train and test never share a problem."""
-
-    def generate(self, split: str, options: GenerateOptions) -> Iterator[Parsed]:
-        count, seed = (options.train_rows, options.seed) if split == "train" else (options.test_rows, options.test_seed)
-        for problem in arithmetic.problems(cast(arithmetic.Split, split), count, seed, options.terms):
-            yield Parsed(problem=problem.question, answer=problem.answer, level=str(problem.terms))
-
+from data_prep.sources.dataset import VERL_ANSWER, Columns, DataSet
+from data_prep.sources.generated import ArithmeticSet
 
 TRAIN = {"train": "train"}
 TEST = {"test": "test"}
@@ -25,12 +12,14 @@ BOTH = {"train": "train", "test": "test"}
 BUILTIN: tuple[DataSet, ...] = (
     ArithmeticSet(
         name="arithmetic",
+        licence="apache-2.0",
         title="Generated sums and differences for demos and tests",
         splits=BOTH,
         template="bare",
     ),
     DataSet(
         name="dapo_math_17k",
+        licence="apache-2.0",
         title="DAPO-Math-17k, original form (100 copies of each row) or bare problems; 17,917 rows",
         hub="BytedTsinghua-SIA/DAPO-Math-17k",
         splits=TRAIN,
@@ -40,6 +29,7 @@ BUILTIN: tuple[DataSet, ...] = (
     ),
     DataSet(
         name="aime_2024",
+        licence="other",
         title="AIME 2024 in DAPO's form (32 copies) or any other; 30 rows",
         hub="BytedTsinghua-SIA/AIME-2024",
         splits={"test": "train"},
@@ -49,6 +39,7 @@ BUILTIN: tuple[DataSet, ...] = (
     ),
     DataSet(
         name="aime_2025",
+        licence="other",
         title="AIME 2025; 30 rows",
         hub="math-ai/aime25",
         splits=TEST,
@@ -58,6 +49,7 @@ BUILTIN: tuple[DataSet, ...] = (
     ),
     DataSet(
         name="amc23",
+        licence="other",
         title="AMC 12 of 2023; 40 rows",
         hub="math-ai/amc23",
         splits=TEST,
@@ -67,6 +59,7 @@ BUILTIN: tuple[DataSet, ...] = (
     ),
     DataSet(
         name="math",
+        licence="mit",
         title="MATH (Hendrycks et al.); 7,500 train and 5,000 test rows",
         hub="DigitalLearningGmbH/MATH-lighteval",
         splits=BOTH,
@@ -79,6 +72,7 @@ BUILTIN: tuple[DataSet, ...] = (
     ),
     DataSet(
         name="math_500",
+        licence="mit",
         title="MATH-500, the 500 test problems of PRM800K",
         hub="HuggingFaceH4/MATH-500",
         splits=TEST,
@@ -87,6 +81,7 @@ BUILTIN: tuple[DataSet, ...] = (
     ),
     DataSet(
         name="minerva",
+        licence="cc-by-nc-sa-4.0",
         title="Minerva's 272 problems of MIT OpenCourseWare",
         hub="math-ai/minervamath",
         splits=TEST,
@@ -95,6 +90,7 @@ BUILTIN: tuple[DataSet, ...] = (
     ),
     DataSet(
         name="olympiadbench",
+        licence="apache-2.0",
         title="OlympiadBench, text-only English mathematics; 675 rows, some with several answers",
         hub="math-ai/olympiadbench",
         splits=TEST,
@@ -104,6 +100,7 @@ BUILTIN: tuple[DataSet, ...] = (
     ),
     DataSet(
         name="gsm8k",
+        licence="mit",
         title="GSM8K grade-school word problems; 7,473 train and 1,319 test rows",
         hub="openai/gsm8k",
         hub_config="main",
@@ -113,6 +110,7 @@ BUILTIN: tuple[DataSet, ...] = (
     ),
     DataSet(
         name="deepscaler",
+        licence="mit",
         title="DeepScaleR-Preview, or a subset of it",
         hub="agentica-org/DeepScaleR-Preview-Dataset",
         splits=TRAIN,
@@ -122,6 +120,7 @@ BUILTIN: tuple[DataSet, ...] = (
     ),
     DataSet(
         name="aime_1983_2023",
+        licence="other",
         title="AIME 1983 to 2023; 975 rows, for training or as a decontamination reference",
         splits=TRAIN,
         files={"train": ("*aime*1983*",)},
