@@ -18,6 +18,10 @@
 #   GPUS_PER_NODE  GPUs of a node                              (default: the layout's)
 #   OUTPUT_DIR     directory of the run, on a file system that every node sees
 #                                                              (default: outputs/${MODEL}_${BACKEND}_$ALGO)
+#   RETRIES        starts after a crash; a wrong setting (exit code 2), a run that was asked to stop (75) and one ended
+#                  by SIGINT or SIGTERM are not started again. SIGUSR1: save at the end of the step and stop (default: 3)
+#   RETRY_WAIT_S   seconds before such a start                 (default: 10)
+#   REFUSED_CODE   exit code for a wrong setting               (default: 2; 0 where a scheduler would try for ever)
 #   PYTHON         Python with verl-htpo installed             (default: the python3 of the active environment)
 #   RAY_ADDRESS    read by Ray: host:port of the cluster       (default: the cluster of this node, or a local one)
 set -euo pipefail
@@ -32,6 +36,9 @@ train_files="${TRAIN_FILES:-$data_home/dapo_math_17k/train.parquet}"
 val_files="${VAL_FILES:-$data_home/aime_2025/test.parquet}"
 nnodes="${NNODES:-}"
 gpus_per_node="${GPUS_PER_NODE:-}"
+retries="${RETRIES:-3}"
+retry_wait_s="${RETRY_WAIT_S:-10}"
+refused_code="${REFUSED_CODE:-2}"
 python="${PYTHON:-python3}"
 
 # derived defaults
@@ -39,6 +46,9 @@ refuse() {
   printf '%s\n' "$*" >&2
   exit 2
 }
+for number in "$retries" "$retry_wait_s" "$refused_code"; do
+  [[ "$number" =~ ^[0-9]+$ ]] || refuse "RETRIES, RETRY_WAIT_S or REFUSED_CODE is $number; give a whole number"
+done
 # The names of the files that match, without directory and suffix, in one line.
 names_of() {
   local file names=()
@@ -130,4 +140,35 @@ done
 printf '+'
 printf ' %q' "${command[@]}"
 printf '\n'
-exec "${command[@]}"
+
+child=""
+ending=""
+# The exit code of a child, in `code`, however often a trap interrupts the wait.
+await() {
+  local status
+  code=0
+  while true; do
+    trapped=false
+    status=0
+    wait "$1" || status=$?
+    # 127: it was waited for already
+    ((status == 127)) || code=$status
+    "$trapped" || break
+  done
+}
+trap 'trapped=true; ending=130; kill -TERM "$child"' INT
+trap 'trapped=true; ending=143; kill -TERM "$child"' TERM
+trap 'trapped=true; kill -USR1 "$child"' USR1
+for ((attempt = 1; ; attempt++)); do
+  "${command[@]}" &
+  child=$!
+  await "$child"
+  if [[ -n "$ending" ]]; then exit "$ending"; fi
+  case "$code" in
+    0 | 75) exit "$code" ;;
+    2) exit "$refused_code" ;;
+  esac
+  if ((attempt > retries)); then exit "$code"; fi
+  echo "the run ended with exit code $code; starting it again, $attempt of $retries" >&2
+  sleep "$retry_wait_s"
+done

@@ -15,7 +15,7 @@ import hydra
 from omegaconf import DictConfig, open_dict
 
 # What processes on other nodes need of this one's environment; verl forwards neither.
-FORWARDED = ("HTPO_HEARTBEAT", "VERL_FILE_LOGGER_PATH", "VERL_PLATFORM")
+FORWARDED = ("HTPO_DEADLINE", "HTPO_HEARTBEAT", "VERL_FILE_LOGGER_PATH", "VERL_PLATFORM")
 
 
 @hydra.main(config_path="config", config_name="htpo_trainer", version_base=None)
@@ -68,7 +68,7 @@ def train(config: DictConfig) -> None:
 
     from recipe.htpo import preflight
     from recipe.htpo.preflight.nodes import JOIN_TIMEOUT_S, node_problems
-    from recipe.htpo.run import checkpoints, heartbeat, lock, ray_cluster, record
+    from recipe.htpo.run import checkpoints, heartbeat, lock, ray_cluster, record, stop
     from recipe.htpo.run.checked_runner import CheckedRunner
 
     try:
@@ -76,6 +76,7 @@ def train(config: DictConfig) -> None:
     except lock.AlreadyRunning as error:
         print(f"htpo.output_dir: {error}; wait for it, end it, or choose another directory", file=sys.stderr)
         sys.exit(preflight.EXIT_CODE)
+    stop.prepare(config.htpo.output_dir)
     os.environ[heartbeat.VARIABLE] = str(Path(config.htpo.output_dir, "heartbeat").resolve())
     auto_set_device(config)
     metrics_file = record.next_metrics_file(config.htpo.output_dir)
@@ -99,6 +100,8 @@ def train(config: DictConfig) -> None:
         run_ppo(config, task_runner_class=CheckedRunner(TaskRunnerV1, before_start))
     finally:
         held.release()
+    if stop.was_asked(config.htpo.output_dir):
+        sys.exit(stop.EXIT_CODE)
 
 
 if __name__ == "__main__":

@@ -175,11 +175,19 @@ def test_the_number_of_retries_is_a_number(slurm_knobs):
     assert finished.returncode == 2 and "RETRIES is ever" in finished.stderr
 
 
+STOPS = 'until [[ -e "$OUTPUT_DIR/stop" ]]; do sleep 0.2; done\nexit 75\n'
+
+
 @pytest.mark.slow
-def test_a_slurm_job_whose_time_is_up_is_queued_again(slurm_knobs, tmp_path):
+@pytest.mark.parametrize(
+    "rest, grace_s, code",
+    [(STOPS, 120, 75), ("exec sleep 600\n", 1, 143)],
+    ids=["it saves and stops", "it does not come to the end of its step"],
+)
+def test_a_slurm_job_whose_time_is_up_is_queued_again(slurm_knobs, tmp_path, rest, grace_s, code):
     training = tmp_path / "training.sh"
-    training.write_text('echo "$RAY_ADDRESS $NNODES" >"$OUTPUT_DIR/started"\nexec sleep 600\n')
-    knobs = slurm_knobs | {"HTPO_ROOT": ROOT, "RUN": os.path.relpath(training, ROOT)}
+    training.write_text(f'echo "$RAY_ADDRESS $NNODES $RETRIES" >"$OUTPUT_DIR/started"\n{rest}')
+    knobs = slurm_knobs | {"HTPO_ROOT": ROOT, "RUN": os.path.relpath(training, ROOT), "STOP_GRACE_S": grace_s}
     environment = os.environ | {name: str(value) for name, value in knobs.items()} | {"PYTHON": sys.executable}
     with (tmp_path / "log").open("w") as log:
         job = subprocess.Popen(
@@ -187,8 +195,9 @@ def test_a_slurm_job_whose_time_is_up_is_queued_again(slurm_knobs, tmp_path):
         )
     started = tmp_path / "the run" / "started"
     assert wait_until(started.exists, 240), (tmp_path / "log").read_text()
-    assert started.read_text().split() == [f"127.0.0.1:{knobs['RAY_PORT']}", "2"]
+    # The job retries, not the script in it.
+    assert started.read_text().split() == [f"127.0.0.1:{knobs['RAY_PORT']}", "2", "0"]
     job.send_signal(signal.SIGUSR1)
-    assert job.wait(timeout=120) != 0
+    assert job.wait(timeout=120) == code
     assert (tmp_path / "requeued").read_text() == "77\n"
     assert wait_until(lambda: not processes_of(knobs["RAY_TEMP_DIR"]))

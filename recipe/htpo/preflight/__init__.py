@@ -33,6 +33,7 @@ ENGINE: tuple[Check, ...] = (
 MACHINE: tuple[Check, ...] = (
     machine.check_versions,
     machine.check_plugin,
+    machine.check_deadline,
     machine.check_model_and_data,
     machine.check_disk,
 )

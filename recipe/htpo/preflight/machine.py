@@ -15,6 +15,7 @@ from packaging.version import Version
 
 from recipe.htpo.preflight.plan.plan import checkpoint_estimate
 from recipe.htpo.problem import Problem
+from recipe.htpo.run import stop
 from recipe.htpo.run.record import changed_fields
 
 VERL = "0.9.1"
@@ -67,6 +68,15 @@ def check_versions(config: DictConfig) -> Iterator[Problem]:
             needs = wanted.removeprefix("==") or "it"
             message = f"{distribution} is {found or 'not installed'}, this recipe needs {needs}"
             yield Problem("environment", message, INSTALL[device])
+
+
+def check_deadline(config: DictConfig) -> Iterator[Problem]:
+    """The deadline before which the run saves and stops is a time."""
+    value = os.environ.get(stop.DEADLINE, "0")
+    try:
+        float(value)
+    except ValueError:
+        yield Problem(stop.DEADLINE, f"is {value}", "give seconds since the epoch, as `date +%s` prints them")
 
 
 def check_plugin(config: DictConfig) -> Iterator[Problem]:

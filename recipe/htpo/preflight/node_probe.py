@@ -24,7 +24,8 @@ def probe(distributions: Sequence[str], paths: Sequence[str], modules: Sequence[
     Returns:
         `versions` (name -> version or None, with `Python` and `source`, the digest of this package's files),
         `missing` (paths that are not there), `package_error` and `plugin_error` (a reason, or None when all is well),
-        `import_errors` (module -> reason, of those that failed),
+        `import_errors` (module -> reason, of those that failed), `host_bytes` and `shm_bytes` (what processes may use
+        of the memory and of /dev/shm; None where that is unknown), `vllm_port` (the variable VLLM_PORT, or None),
         `executable` and `directory` of the process.
     """
     import hashlib
@@ -47,9 +48,24 @@ def probe(distributions: Sequence[str], paths: Sequence[str], modules: Sequence[
         "package_error": None,
         "plugin_error": None,
         "import_errors": {},
+        "host_bytes": None,
+        "shm_bytes": None,
+        "vllm_port": os.environ.get("VLLM_PORT"),
         "executable": sys.executable,
         "directory": os.getcwd(),
     }
+    try:
+        report["host_bytes"] = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        # A container's limit; "max" is none.
+        limit = pathlib.Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        report["host_bytes"] = min(report["host_bytes"], int(limit))
+    except (OSError, ValueError):
+        pass
+    try:
+        shm = os.statvfs("/dev/shm")
+        report["shm_bytes"] = shm.f_blocks * shm.f_frsize
+    except OSError:
+        pass
     for name in modules:
         try:
             importlib.import_module(name)

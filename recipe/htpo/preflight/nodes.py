@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 
 from recipe.htpo.preflight import node_probe
 from recipe.htpo.preflight.machine import file_list, installed_version
+from recipe.htpo.preflight.plan.plan import make_plan
 from recipe.htpo.problem import Problem
 
 # verl reserves so many CPUs with every GPU (verl/single_controller/ray/base.py, ResourcePoolManager.max_colocate_count)
@@ -27,6 +28,9 @@ PROBE_TIMEOUT_S = 240.0
 # Nodes of a cluster that is just starting may still join.
 JOIN_TIMEOUT_S = 120.0
 POLL_S = 2.0
+GIB = 2**30
+# NCCL's rings and the weights on their way to vLLM; verl's documentation starts its containers with 10 GB for 8 GPUs.
+SHM_BYTES_PER_GPU = GIB
 
 DISTRIBUTIONS = ("ray", "torch", "verl", "verl-htpo", "transformers", "TransferQueue")
 # What a worker on a GPU imports, with and without Megatron.
@@ -70,6 +74,8 @@ def node_problems(config: DictConfig, *, own: bool = False, join_timeout_s: floa
         nodes = _alive_nodes()
         reports = [(node, here) for node in nodes] if own else _probe_nodes(nodes, distributions, paths, modules)
     for node, report in reports:
+        if isinstance(report, dict) and config.trainer.device == "cuda":
+            problems.extend(_memory_problems(config, node, report))
         problems.extend(_report_problems(node, report, here, str(marker), str(config.htpo.output_dir)))
     return problems
 
@@ -214,6 +220,35 @@ def _probe_nodes(
         except ray.exceptions.RayError as error:
             reports.append((futures[future], error))
     return reports
+
+
+def _memory_problems(config: DictConfig, node: Node, report: dict[str, Any]) -> Iterator[Problem]:
+    """Host memory for what is offloaded, shared memory, and ports that vLLM's engines would all begin with."""
+    plan = make_plan(config)
+    wanted = plan.memory.host_bytes_per_node if plan.memory is not None else 0
+    if report["host_bytes"] is not None and report["host_bytes"] < wanted:
+        yield Problem(
+            node.name,
+            f"has {report['host_bytes'] / GIB:,.0f} GiB of memory; the weights and optimiser states that its ranks "
+            f"keep there while they are not used (param_offload, optimizer_offload) take {wanted / GIB:,.0f}",
+            "use more nodes or more memory, or set one of them to False if the GPU has room",
+        )
+    shm = config.trainer.n_gpus_per_node * SHM_BYTES_PER_GPU
+    if report["shm_bytes"] is not None and report["shm_bytes"] < shm:
+        yield Problem(
+            node.name,
+            f"/dev/shm has {report['shm_bytes'] / GIB:,.2g} GiB; NCCL and the weights on their way to vLLM need "
+            f"about {shm / GIB:,.0f}",
+            "start the container with --shm-size=400g or --ipc=host (Kubernetes: an emptyDir of medium Memory)",
+        )
+    engines = plan.topology.gpus_per_node // plan.topology.rollout_replica
+    if report["vllm_port"] is not None and engines > 1:
+        yield Problem(
+            node.name,
+            f"VLLM_PORT is {report['vllm_port']} there: {engines} vLLM engines would look for free ports from the same "
+            "number at the same time, and one that loses the race ends the start (verl#7859)",
+            "unset it where Ray is started; a Kubernetes service named vllm sets it, too (enableServiceLinks: false)",
+        )
 
 
 def _report_problems(node: Node, report: Any, here: dict[str, Any], marker: str, output_dir: str) -> Iterator[Problem]:

@@ -23,6 +23,7 @@ FREE_FIELDS = (
     "htpo.gpu_memory_gib",
     "htpo.layout",
     "htpo.watchdog_timeout_s",
+    "htpo.deadline_margin_s",
     "htpo.replay_poll_interval_s",
     "htpo.dump_tokens",
     "trainer.total_training_steps",

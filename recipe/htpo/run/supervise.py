@@ -17,7 +17,7 @@ from types import FrameType
 
 import psutil
 
-from recipe.htpo.run import processes
+from recipe.htpo.run import processes, stop
 from recipe.htpo.run.metrics_log import read_steps, validation_accuracy
 from recipe.htpo.run.record import METRICS_DIR
 
@@ -85,7 +85,9 @@ def supervise(command: list[str], output_dir: Path) -> int:
     progress.update()
     (output_dir / STATS_FILE).write_text(json.dumps({"peak_pss_bytes": tree.peak_bytes}) + "\n", encoding="utf-8")
     code = 128 + received[0] if received else int(child.returncode)
-    if code and not received:
+    if code == stop.EXIT_CODE:
+        print("the run has saved and stopped, as it was asked to; the same command continues it", flush=True)
+    elif code and not received:
         _show_failure(log, offset, code)
     return code
 

@@ -14,6 +14,7 @@ from verl.trainer.ppo.v1.trainer_base import PPOTrainer, _count_tq_prompt_groups
 from recipe.htpo.run import heartbeat
 from recipe.htpo.run.checkpoints import prune
 from recipe.htpo.run.metrics_log import write_saved_step
+from recipe.htpo.run.stop import StopRequest, StopRequested
 from recipe.htpo.run.watchdog import Watchdog
 from recipe.htpo.seams.refills import CountsEvictions, RefillBudget, count_evictions
 
@@ -25,6 +26,8 @@ class RunLifeMixin(PPOTrainer):
         self.watchdog = Watchdog(timeout_s=config.htpo.watchdog_timeout_s, progress=self._progress)
         self._refills: RefillBudget | None = None
         self._step_metrics: dict[str, Any] = {}
+        self._stop = StopRequest(config.htpo.output_dir, config.htpo.deadline_margin_s)
+        self._stop_reason: str | None = None
         super().__init__(config)
         if config.htpo.replay_poll_interval_s is not None:
             self.replay_buffer.poll_interval = config.htpo.replay_poll_interval_s
@@ -49,6 +52,9 @@ class RunLifeMixin(PPOTrainer):
     def fit(self, agent_loop_manager: Any) -> None:
         try:
             super().fit(agent_loop_manager)
+        except StopRequested as stopped:
+            self._shutdown_dump_executor()
+            print(f"asked to stop: {stopped}; the same command continues", flush=True)
         finally:
             self.watchdog.stop()
 
@@ -58,6 +64,11 @@ class RunLifeMixin(PPOTrainer):
         self.watchdog.beat("the validation before training")
 
     def on_step_begin(self) -> None:
+        self._stop.begin_step()
+        if self._stop_reason is not None:
+            # The step before has been saved, validated and recorded.
+            self._stop.answer(self.global_steps - 1)
+            raise StopRequested(f"{self._stop_reason}, step {self.global_steps - 1} is saved")
         super().on_step_begin()
         self._begin_refills()
         self.watchdog.beat(f"generation of step {self.global_steps}")
@@ -80,6 +91,11 @@ class RunLifeMixin(PPOTrainer):
         self.watchdog.beat(f"log-probabilities and update of step {self.global_steps}")
 
     def on_step_end(self) -> None:
+        self._stop_reason = self._stop.reason()
+        save_freq = self.config.trainer.save_freq
+        is_last = self.global_steps >= self.total_training_steps
+        if self._stop_reason is not None and not is_last and (save_freq <= 0 or self.global_steps % save_freq):
+            self._save_checkpoint()
         self.watchdog.beat(f"weight synchronisation after step {self.global_steps}")
         super().on_step_end()
         self.watchdog.beat(f"the end of step {self.global_steps}")

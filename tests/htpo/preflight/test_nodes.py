@@ -4,6 +4,7 @@
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -85,6 +86,33 @@ def test_a_module_that_does_not_load_is_told() -> None:
     assert set(report["import_errors"]) == {"no_such_module"}
     (problem,) = nodes._report_problems(node(1), report, report, "marker", "run")
     assert "no_such_module cannot be imported (ModuleNotFoundError" in problem.message
+
+
+SOUND_NODE = {"host_bytes": 2**41, "shm_bytes": 2**40, "vllm_port": None}
+
+
+@pytest.mark.parametrize(
+    "found, words",
+    [
+        ({}, None),
+        ({"host_bytes": None, "shm_bytes": None}, None),
+        ({"host_bytes": 16 * 2**30}, "has 16 GiB of memory; .* param_offload, optimizer_offload"),
+        # Docker's own
+        ({"shm_bytes": 64 * 2**20}, "/dev/shm has 0.06.* need about 8"),
+        ({"vllm_port": "8000"}, "VLLM_PORT is 8000 there: 8 vLLM engines"),
+        ({"vllm_port": "tcp://10.0.0.1:8000"}, "VLLM_PORT"),
+    ],
+)
+def test_a_node_has_memory_and_no_port_for_all(found: dict, words: str | None) -> None:
+    config = compose(["layout=fsdp/qwen3_8b"])
+    problems = list(nodes._memory_problems(config, node(8), SOUND_NODE | found))
+    assert len(problems) == (words is not None)
+    assert words is None or re.search(words, problems[0].message)
+
+
+def test_the_probe_sees_memory() -> None:
+    report = node_probe.probe([], [])
+    assert report["host_bytes"] > 2**28 and report["shm_bytes"] > 0 and "vllm_port" in report
 
 
 @dataclass

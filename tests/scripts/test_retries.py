@@ -1,0 +1,81 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""`scripts/run_htpo_qwen.sh` starts a crashed run again, and nothing else; signals reach the run.
+
+A command stands in for the training: what is looked at is the shell's part.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from script_support import SCRIPTS, run_script, wait_until
+
+SCRIPT = SCRIPTS / "run_htpo_qwen.sh"
+STAND_IN = """#!/usr/bin/env bash
+if [[ "$*" != *recipe.htpo.main_htpo* ]]; then exec {python} "$@"; fi
+echo start >>"{starts}"
+{training}
+"""
+
+
+@pytest.fixture
+def training(tmp_path):
+    """Makes a Python whose training is `code`, and counts its starts."""
+    starts = tmp_path / "starts"
+
+    def make(code):
+        path = tmp_path / "python"
+        path.write_text(STAND_IN.format(python=sys.executable, starts=starts, training=code))
+        path.chmod(0o755)
+        return {"PYTHON": path, "RETRY_WAIT_S": 0}
+
+    make.count = lambda: len(starts.read_text().split()) if starts.exists() else 0
+    return make
+
+
+@pytest.mark.parametrize(
+    "code, knobs, ends_with, starts",
+    [
+        (7, {"RETRIES": 2}, 7, 3),
+        # The watchdog's
+        (70, {"RETRIES": 1}, 70, 2),
+        (7, {"RETRIES": 0}, 7, 1),
+        # A wrong setting; it saved and stopped; it is done
+        (2, {}, 2, 1),
+        (2, {"REFUSED_CODE": 0}, 0, 1),
+        (75, {}, 75, 1),
+        (0, {}, 0, 1),
+    ],
+)
+def test_exit_codes(training, code, knobs, ends_with, starts):
+    finished = run_script(SCRIPT, **training(f"exit {code}"), **knobs)
+    assert finished.returncode == ends_with, finished.stderr
+    assert training.count() == starts
+    assert finished.stderr.count("starting it again") == starts - 1
+
+
+def test_a_run_that_recovers_ends_well(training):
+    finished = run_script(SCRIPT, **training('[[ $(wc -l <"$0".again) == 2 ]] || { echo >>"$0".again; exit 9; }'))
+    assert finished.returncode == 0 and training.count() == 3
+
+
+@pytest.mark.parametrize("knob", ["RETRIES", "RETRY_WAIT_S", "REFUSED_CODE"])
+def test_knobs_are_numbers(training, knob):
+    finished = run_script(SCRIPT, **training("exit 0") | {knob: "ever"})
+    assert finished.returncode == 2 and "is ever" in finished.stderr and training.count() == 0
+
+
+@pytest.mark.parametrize(
+    "sent, ends_with", [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 75)], ids=lambda value: str(value)
+)
+def test_signals_reach_the_run_and_end_the_retries(training, sent, ends_with):
+    """Ended by hand it is not started again; SIGUSR1 is the run's own matter."""
+    knobs = training('trap "exit 75" USR1\ntrap "exit 1" TERM\nwhile true; do sleep 0.1; done')
+    environment = os.environ | {name: str(value) for name, value in knobs.items()}
+    process = subprocess.Popen(["bash", str(SCRIPT)], env=environment, start_new_session=True)
+    assert wait_until(lambda: training.count() == 1)
+    process.send_signal(sent)
+    assert process.wait(timeout=60) == ends_with and training.count() == 1
