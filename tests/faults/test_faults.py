@@ -25,7 +25,8 @@ def make_run(out: Path, fault_inputs: list[str], request: pytest.FixtureRequest)
     """A run with a fresh directory named after the test."""
 
     def make(backend: str, steps: int, *overrides: str, **environment: str) -> FaultyRun:
-        directory = out / request.node.name.removeprefix("test_")
+        # Hydra would read the brackets as a list.
+        directory = out / request.node.name.removeprefix("test_").replace("[", "_").rstrip("]")
         shutil.rmtree(directory, ignore_errors=True)
         run = directory / "run"
         run.mkdir(parents=True)
@@ -53,7 +54,7 @@ def test_inside(make_run: Callable[..., FaultyRun], report: Report, out: Path, f
         6,
         f"reward.custom_reward_function.path={HERE / 'fault_points.py'}",
         "+actor_rollout_ref.model.external_lib=fault_points",
-        PYTHONPATH=str(HERE),
+        PYTHONPATH=os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")])),
         **{fault_points.SWITCHES: str(out / "switches")},
     )
     steps = 1 if fault == fault_points.NAN_LOGITS else 0
