@@ -1,10 +1,11 @@
 # Copyright 2026 The verl-htpo authors
 # SPDX-License-Identifier: Apache-2.0
-"""A file whose time of change says that a training worker is at work.
+"""A file whose time of change says that a run is at work.
 
-An update is one remote call for the trainer, however many micro-batches it has. The workers touch the file after each;
-the trainer's watchdog looks at its time. Where workers and trainer share no file system, the watchdog sees the phases
-and the rollouts only.
+An update is one remote call for the trainer, however many micro-batches it has, and a wave of long responses one wait,
+however many tokens they have. The training workers touch the file after each micro-batch (seams/loss.py), the rollout
+servers after each step of their engine that made tokens (seams/rollout_beat.py); the trainer's watchdog looks at its
+time. Where these share no file system with the trainer, the watchdog sees the phases and whole responses only.
 """
 
 import os

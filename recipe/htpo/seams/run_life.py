@@ -34,7 +34,7 @@ class RunLifeMixin(PPOTrainer):
 
     def _progress(self) -> tuple[int, int, float]:
         """What changes while the trainer waits: responses and prompts that verl's replay buffer has seen, training and
-        validation alike, and the last micro-batch of an update."""
+        validation alike, and the last micro-batch of an update or tokens of a rollout server."""
         buffer = self.replay_buffer
         responses = sum(len(partition) for partition in list(buffer.partitions.values()))
         prompts = sum(len(keys) for keys in list(buffer.finished_keys.values()))
