@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+import fault_table
 import private_mounts
 import pytest
 
@@ -22,8 +23,7 @@ TRAIN_ROWS, TEST_ROWS = 400, 16
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """A campaign takes an hour: `-m "not slow"`, `-m slow` and no `-m` at all leave it out."""
-    asked_for = "faults" in (config.getoption("-m") or "")
-    return True if collection_path.name == "test_faults.py" and not asked_for else None
+    return True if fault_table.left_out(collection_path.name, config.getoption("-m")) else None
 
 
 @pytest.fixture(scope="session")

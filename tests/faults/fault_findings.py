@@ -3,7 +3,6 @@
 """What a fault must not have done: every step recorded once, the data in order, nothing left behind."""
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -14,9 +13,6 @@ from faulty_run import FaultyRun, name_of
 
 from recipe.htpo.config import compose
 from recipe.htpo.run.checkpoints import TRACKER, what_is_lacking
-
-# Ray keeps the logs of each of its sessions, after a good end too.
-_KEPT = re.compile(r"/tmp/ray/(session_[^/]+/logs/|session_latest$)")
 
 
 class Traces:
@@ -33,9 +29,11 @@ class Traces:
         """Processes, shared memory and temporary files of a run that has ended."""
         for process in private_mounts.inhabitants():
             yield f"left running: {name_of(process)}"
-        for path in sorted(self._files() - self._before):
-            if not _KEPT.match(path):
-                yield f"left: {path}"
+        yield from self.files_left()
+
+    def files_left(self) -> list[str]:
+        """Shared memory and temporary files."""
+        return [f"left: {path}" for path in sorted(self._files() - self._before)]
 
 
 def of_resume(run: FaultyRun, whole: list[int]) -> Iterator[str]:

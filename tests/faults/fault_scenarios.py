@@ -49,14 +49,22 @@ def kills(run: FaultyRun, seed: int, kinds: list[str], report: Callable[[Result]
         victim = chance.choice(candidates)
         result.fault = f"SIGKILL, {kind} ({name_of(victim)}), in a {moment}"
         victim.kill()
-        _see(run, result, traces)
+        _see(run, result, traces, supervised=kind != "supervisor")
         report(result)
-    _come_to_the_end(run, results[-1])
+    end = Result(run.backend, f"the run with those kills (seed {seed})", "came to its end")
+    results.append(end)
+    _come_to_the_end(run, end)
+    end.findings += list(traces.left())
+    run.end()
+    report(end)
     return results
 
 
-def _see(run: FaultyRun, result: Result, traces: fault_findings.Traces) -> None:
-    """Wait for what comes of a fault, look at what is left, and start again if the run has ended."""
+def _see(run: FaultyRun, result: Result, traces: fault_findings.Traces, supervised: bool) -> None:
+    """Wait for what comes of a fault, look at what is left, and start again if the run has ended.
+
+    Where nobody supervised the end, its files are there until the next start, which removes them.
+    """
     began, recorded = time.monotonic(), run.recorded()
     run.wait_until(lambda: run.recorded() >= min(recorded + STEPS_LIVED, run.steps), END_S)
     # A run that came to its last step is about to end.
@@ -76,12 +84,15 @@ def _see(run: FaultyRun, result: Result, traces: fault_findings.Traces) -> None:
             time.sleep(0.5)
         code = run.process.returncode if run.process else None
         result.outcome = f"ended after {time.monotonic() - began:.0f} s, code {code}"
-    result.findings += list(traces.left())
+    result.findings += [finding for finding in traces.left() if supervised or "running" in finding]
+    left = set(traces.files_left())
     run.end()
     whole = run.whole()
     run.start()
     run.wait_until(lambda: run.resumed_from() is not None)
     resumed = run.resumed_from()
+    if not supervised:
+        result.findings += sorted(left & set(traces.files_left()))
     result.findings += list(fault_findings.of_resume(run, whole))
     if resumed is None:
         result.findings.append(f"the same command did not continue: {run.log()[-600:]}")

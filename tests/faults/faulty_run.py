@@ -20,7 +20,7 @@ from recipe.htpo.run.checkpoints import what_is_lacking
 from recipe.htpo.run.metrics_log import read_steps
 
 # Without progress the run ends itself; a start on a busy machine is the longest time without.
-WATCHDOG_S = 240
+WATCHDOG_S = 150
 PATIENCE_S = 1200.0
 # From a fault on, how long a run may take to end.
 END_S = WATCHDOG_S + 120.0

@@ -66,10 +66,27 @@ def changed_fields(output_dir: str | Path, config: DictConfig) -> list[str]:
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """The whole file or none: a reader, or a start after a kill, never sees half of it."""
+    """The whole file or none: a reader, or a start after a kill or a power cut, never sees half of it.
+
+    Raises:
+        OSError: the file could not be written; the old one, if there was one, is untouched.
+    """
     temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            # Its bytes before its name: otherwise the name may outlive a power cut alone.
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def write_config(output_dir: str | Path, config: DictConfig) -> None:

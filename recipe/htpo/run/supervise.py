@@ -3,11 +3,15 @@
 """`python -m recipe.htpo.run.supervise --output-dir DIR -- COMMAND...`: a training command with progress and an end.
 
 The command's output goes to `DIR/log.txt`; one line per step is shown. However the command ends, by itself, by
-Ctrl-C or by a signal, none of its processes and none of its shared-memory files stay behind.
+Ctrl-C or by a signal, none of its processes, shared-memory files and temporary files stay behind. Where it failed,
+Ray's logs are kept in `DIR/ray_logs`.
 """
 
 import argparse
+import contextlib
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +21,7 @@ from types import FrameType
 
 import psutil
 
-from recipe.htpo.run import processes, stop
+from recipe.htpo.run import processes, stop, temporary
 from recipe.htpo.run.metrics_log import read_steps, validation_accuracy
 from recipe.htpo.run.record import METRICS_DIR
 
@@ -26,6 +30,7 @@ LOOK_EVERY_S = 5.0
 INTERRUPT_GRACE_S = 20.0
 TAIL_LINES = 25
 STATS_FILE = "process_stats.json"
+RAY_LOGS = "ray_logs"
 
 
 class _Interrupted(Exception):
@@ -60,10 +65,11 @@ def supervise(command: list[str], output_dir: Path) -> int:
     print(f"log: {log}\nstarting the processes; the first step is shown in one to two minutes", flush=True)
     tree = processes.ProcessTree()
     progress = _Progress(output_dir)
-    with log.open("ab") as stream:
+    with log.open("ab") as stream, temporary.directory(output_dir) as own:
         offset = stream.tell()
         child = psutil.Popen(
             command,
+            env=_environment(own),
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
@@ -82,6 +88,8 @@ def supervise(command: list[str], output_dir: Path) -> int:
         finally:
             _ignore_signals()
             tree.end()
+        if child.returncode and not received:
+            _keep_ray_logs(own, output_dir)
     progress.update()
     (output_dir / STATS_FILE).write_text(json.dumps({"peak_pss_bytes": tree.peak_bytes}) + "\n", encoding="utf-8")
     code = 128 + received[0] if received else int(child.returncode)
@@ -90,6 +98,30 @@ def supervise(command: list[str], output_dir: Path) -> int:
     elif code and not received:
         _show_failure(log, offset, code)
     return code
+
+
+def _environment(own: Path) -> dict[str, str]:
+    """The run's environment: a temporary directory of its own, for Ray too, unless there is a Ray to be joined.
+
+    Ray finds one that `ray start` started on this machine by a file in its own temporary directory.
+    """
+    environment = {**os.environ, "TMPDIR": str(own)}
+    usual = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    if os.environ.get("RAY_ADDRESS") or Path(usual, "ray", "ray_current_cluster").exists():
+        environment["RAY_TMPDIR"] = usual
+    else:
+        environment.pop("RAY_TMPDIR", None)
+    return environment
+
+
+def _keep_ray_logs(own: Path, output_dir: Path) -> None:
+    """What Ray's daemons and workers logged stays with the run; of the last failed start only."""
+    kept = output_dir / RAY_LOGS
+    shutil.rmtree(kept, ignore_errors=True)
+    # A full disk may be why the run failed.
+    with contextlib.suppress(OSError):
+        for logs in own.glob("ray/session_*_*/logs"):
+            shutil.copytree(logs, kept / logs.parent.name)
 
 
 def _follow(child: psutil.Popen, tree: processes.ProcessTree, progress: "_Progress") -> None:

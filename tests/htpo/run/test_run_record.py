@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run is its directory: the recorded configuration decides whether a start continues it."""
 
+import errno
 import os
 
 import pytest
@@ -96,3 +97,34 @@ def test_other_files_among_the_metrics(tmp_path):
     (tmp_path / record.METRICS_DIR).mkdir()
     (tmp_path / record.METRICS_DIR / "notes.jsonl").touch()
     assert record.next_metrics_file(tmp_path).name == "0000.jsonl"
+
+
+def test_bytes_are_on_the_disk_before_their_name_is(tmp_path, monkeypatch):
+    """A power cut after `write_atomic` loses nothing, and one before it leaves the old file."""
+    path = tmp_path / "file"
+    happened = []
+    fsync, replace = os.fsync, os.replace
+
+    def note_sync(descriptor):
+        happened.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(os, "replace", lambda old, new: (happened.append("replace"), replace(old, new)))
+    record.write_atomic(path, b"new")
+    assert happened == [f"{path}.tmp", "replace", str(tmp_path)]
+    assert path.read_bytes() == b"new"
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    record.write_atomic(path, b"old")
+
+    def no_space(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(OSError, match="No space"):
+        record.write_atomic(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from recipe.htpo.run.supervise import STATS_FILE
+from recipe.htpo.run.supervise import RAY_LOGS, STATS_FILE, _environment
 
 # A daemon as Ray's: a session of its own, and its parent is gone.
 DETACH = """
@@ -159,3 +159,57 @@ def test_progress_shows_every_new_step_once(tmp_path):
     steps = [line for line in output.splitlines() if line.startswith("[")]
     assert len(steps) == 2 and "step    2" in steps[0] and "step    3" in steps[1]
     assert "pass rate 0.500" in steps[0] and "held-out arithmetic accuracy 0.125" in steps[0]
+
+
+LEAVES = """
+import os, sys, time
+from pathlib import Path
+own = Path(os.environ["TMPDIR"])
+(own / "left").touch()
+logs = own / "ray" / "session_1_2" / "logs"
+logs.mkdir(parents=True)
+(logs / "raylet.out").write_text("why")
+open(sys.argv[1] + "/own", "w").write(str(own))
+"""
+
+
+def test_temporary_files_go_and_a_failed_starts_ray_logs_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    output_dir = tmp_path / "run"
+    assert finish(start(output_dir, LEAVES))[0] == 0
+    own = Path((output_dir / "own").read_text())
+    assert own.parent == tmp_path and not own.exists()
+    assert not (output_dir / RAY_LOGS).exists()
+    assert finish(start(output_dir, LEAVES + "sys.exit(3)"))[0] == 3
+    assert (output_dir / RAY_LOGS / "session_1_2" / "raylet.out").read_text() == "why"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+
+
+def test_the_next_start_removes_what_a_killed_supervisor_left(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    output_dir = tmp_path / "run"
+    killed = start(output_dir, LEAVES + READY)
+    wait_for(output_dir / "ready")
+    own = Path((output_dir / "own").read_text())
+    # While it lives, another start of the same run leaves it alone.
+    assert finish(start(output_dir, "pass"))[0] == 0
+    assert (own / "left").exists()
+    killed.kill()
+    killed.communicate()
+    assert finish(start(output_dir, "pass"))[0] == 0
+    assert not own.exists()
+
+
+def test_a_ray_that_is_to_be_joined_is_found_where_it_was(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    own = tmp_path / "own"
+    assert "RAY_TMPDIR" not in _environment(own)
+    assert _environment(own)["TMPDIR"] == str(own)
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert _environment(own)["RAY_TMPDIR"] == str(tmp_path)
+    monkeypatch.delenv("RAY_ADDRESS")
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("10.0.0.1:6379")
+    assert _environment(own)["RAY_TMPDIR"] == str(tmp_path)

@@ -1,0 +1,50 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""A temporary directory for everything that one start of a run leaves there.
+
+Ray leaves a session with sockets, vLLM its sockets, verl the locks of its checkpoints; none of them removes them when
+it is killed, and some not after a good end.
+"""
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+_LOCK = "lock"
+
+
+@contextmanager
+def directory(output_dir: str | Path) -> Iterator[Path]:
+    """A directory for the environment variable `TMPDIR`, removed at the end.
+
+    Those of earlier starts of the run that were killed before they could do so are removed first. Names are short:
+    the path of a socket has 107 bytes at most, of which Ray takes 70.
+    """
+    prefix = f"htpo_{hashlib.sha256(str(Path(output_dir).resolve()).encode()).hexdigest()[:6]}_"
+    for path in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        _remove_if_left(path)
+    path = Path(tempfile.mkdtemp(prefix=prefix))
+    # Dies with this process, and says so to the next start.
+    held = FileLock(path / _LOCK)
+    held.acquire(timeout=0)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        held.release()
+
+
+def _remove_if_left(path: Path) -> None:
+    lock = FileLock(path / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except (Timeout, OSError):
+        # Its start is alive, or it is somebody else's.
+        return
+    shutil.rmtree(path, ignore_errors=True)
+    lock.release()
