@@ -22,6 +22,7 @@ FREE_FIELDS = (
     "htpo.check_versions",
     "htpo.gpu_memory_gib",
     "htpo.layout",
+    "htpo.max_failed_rollouts",
     "htpo.watchdog_timeout_s",
     "htpo.deadline_margin_s",
     "htpo.replay_poll_interval_s",

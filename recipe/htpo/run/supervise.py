@@ -23,12 +23,13 @@ import psutil
 
 from recipe.htpo.run import processes, stop, temporary
 from recipe.htpo.run.metrics_log import read_steps, validation_accuracy
-from recipe.htpo.run.record import METRICS_DIR
+from recipe.htpo.run.record import METRICS_DIR, write_atomic
 
 POLL_S = 0.5
 LOOK_EVERY_S = 5.0
 INTERRUPT_GRACE_S = 20.0
 TAIL_LINES = 25
+LITTLE_DISK = 64 << 20
 STATS_FILE = "process_stats.json"
 RAY_LOGS = "ray_logs"
 
@@ -88,10 +89,12 @@ def supervise(command: list[str], output_dir: Path) -> int:
         finally:
             _ignore_signals()
             tree.end()
-        if child.returncode and not received:
+        if child.returncode not in (0, stop.EXIT_CODE) and not received:
             _keep_ray_logs(own, output_dir)
     progress.update()
-    (output_dir / STATS_FILE).write_text(json.dumps({"peak_pss_bytes": tree.peak_bytes}) + "\n", encoding="utf-8")
+    # A full disk may be why the run ended.
+    with contextlib.suppress(OSError):
+        write_atomic(output_dir / STATS_FILE, json.dumps({"peak_pss_bytes": tree.peak_bytes}).encode() + b"\n")
     code = 128 + received[0] if received else int(child.returncode)
     if code == stop.EXIT_CODE:
         print("the run has saved and stopped, as it was asked to; the same command continues it", flush=True)
@@ -181,6 +184,13 @@ def _show_failure(log: Path, offset: int, code: int) -> None:
     reasons = [line for line in lines if "HTPO watchdog:" in line]
     print(f"the run failed (exit code {code}); the end of {log}:", file=sys.stderr)
     print("\n".join(f"    {line}" for line in lines[-TAIL_LINES:] + reasons), file=sys.stderr)
+    free = shutil.disk_usage(log.parent).free
+    if free < LITTLE_DISK:
+        print(
+            f"the disk of {log.parent} is full ({free >> 20} MiB free), and its last output may be lost: make "
+            "room; the same command resumes from the last whole checkpoint",
+            file=sys.stderr,
+        )
 
 
 if __name__ == "__main__":

@@ -108,6 +108,25 @@ class RunLifeMixin(PPOTrainer):
         super().on_validate_end()
         self.watchdog.beat(f"the step after validation {self.global_steps}")
 
+    def _balance_batch(self, batch: KVBatchMeta, metrics: dict, *args: Any, **kwargs: Any) -> KVBatchMeta:
+        # The first to see the batch as it was taken; what is missing is filled up with padding here.
+        self._refuse_failed_rollouts(batch)
+        return super()._balance_batch(batch, metrics, *args, **kwargs)
+
+    def _refuse_failed_rollouts(self, batch: KVBatchMeta) -> None:
+        """verl's synchronous trainer takes groups with failed rollouts and trains on what there is."""
+        prompts = self.config.data.train_batch_size // self.parameter_sync_step
+        expected = prompts * self.config.actor_rollout_ref.rollout.n
+        failed = expected - len({key.rsplit("_", 1)[0] for key in batch.keys})
+        allowed = self.config.htpo.max_failed_rollouts
+        if failed > allowed * expected:
+            raise RuntimeError(
+                f"{failed} of {expected} responses of step {self.global_steps} failed, more than "
+                f"htpo.max_failed_rollouts={allowed} allows; the step is not trained. A rollout server that died, or a "
+                "reward function that raises, stands above this line. The same command continues from the last "
+                "checkpoint"
+            )
+
     def step(self, metrics: dict, timing_raw: dict) -> KVBatchMeta:
         batch = super().step(metrics, timing_raw)
         self._step_metrics = metrics

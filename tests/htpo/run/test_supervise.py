@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The supervisor with real processes: exit codes pass through, and nothing stays behind."""
 
+import errno
 import signal
 import subprocess
 import sys
@@ -9,10 +10,12 @@ import time
 import uuid
 from multiprocessing import shared_memory
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
+from recipe.htpo.run import supervise
 from recipe.htpo.run.supervise import RAY_LOGS, STATS_FILE, _environment
 
 # A daemon as Ray's: a session of its own, and its parent is gone.
@@ -213,3 +216,18 @@ def test_a_ray_that_is_to_be_joined_is_found_where_it_was(tmp_path, monkeypatch)
     (tmp_path / "ray").mkdir()
     (tmp_path / "ray" / "ray_current_cluster").write_text("10.0.0.1:6379")
     assert _environment(own)["RAY_TMPDIR"] == str(tmp_path)
+
+
+def test_a_full_disk_is_named_and_hides_no_exit_code(tmp_path, monkeypatch, capsys):
+    def no_space(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(supervise, "write_atomic", no_space)
+    monkeypatch.setattr(supervise.shutil, "disk_usage", lambda _: SimpleNamespace(free=3 << 20))
+    monkeypatch.setattr(supervise.processes, "adopt_orphans", lambda: None)
+    monkeypatch.setattr(supervise.signal, "signal", lambda *_: None)
+    # Its clean-up would end this process's other children.
+    monkeypatch.setattr(supervise.processes.ProcessTree, "end", lambda self: None)
+    (tmp_path / "run").mkdir()
+    assert supervise.supervise([sys.executable, "-c", "raise SystemExit(3)"], tmp_path / "run") == 3
+    assert "is full (3 MiB free)" in capsys.readouterr().err

@@ -128,6 +128,20 @@ def test_refilling_without_a_limit(monkeypatch, filter_groups):
     assert made._add_prompts_to_generate(10_000) == 10_000
 
 
+def test_a_step_whose_rollouts_failed_is_not_trained(monkeypatch):
+    """A dead server's step; a single failure in a large batch is verl's to fill up."""
+    monkeypatch.setattr(PPOTrainer, "_balance_batch", lambda self, batch, metrics: batch)
+    made = trainer("htpo_sync", "data.train_batch_size=4", "actor_rollout_ref.rollout.n=10")
+    made.global_steps = 7
+    keys = [f"uid{prompt}_{session}_0" for prompt in range(4) for session in range(10)]
+    # A second output of a session is no response of its own.
+    keys.append("uid0_0_1")
+    for there in (keys, keys[4:]):
+        made._balance_batch(KVBatchMeta(partition_id="train", keys=there, tags=[{}] * len(there)), {})
+    with pytest.raises(RuntimeError, match="5 of 40 responses of step 7 failed, .*max_failed_rollouts=0.1"):
+        made._balance_batch(KVBatchMeta(partition_id="train", keys=keys[5:40], tags=[{}] * 35), {})
+
+
 def test_numbers_of_things_are_added_over_the_mini_batches_of_a_step(monkeypatch):
     """verl averages what it does not know; a share stays a mean."""
     made = trainer("htpo_separate_async", *SEPARATE)

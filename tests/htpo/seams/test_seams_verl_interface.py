@@ -50,6 +50,8 @@ PARAMETERS = {
     (PPOTrainer, "step"): "self metrics timing_raw",
     (PPOTrainer, "_save_checkpoint"): "self",
     (PPOTrainer, "_add_prompts_to_generate"): "self num_prompts",
+    (PPOTrainer, "_balance_batch"): "self batch metrics logging_prefix keep_minibatch",
+    (PPOTrainer, "_build_replay_buffer"): "self",
     (PPOTrainer, "_compute_advantage"): "self batch metrics",
     (PPOTrainer, "_update_actor"): "self batch metrics",
     (PPOTrainer, "_maybe_log_val_generations"): "self inputs outputs scores",
