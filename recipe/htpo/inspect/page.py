@@ -27,7 +27,7 @@ def page(title: str, dumps: Sequence[StepDump], logged: Mapping[int, Mapping[str
         raise ValueError("there is no step to show")
     cells = dumps[-1].facts.get("objective", {}).get("cells", {})
     data = {
-        "groups": [{"name": name.replace("_", " "), "row": _row(cells.get(name, {}))} for name in CELL_NAMES],
+        "groups": [{"name": name.replace("_", " "), "row": row_in_words(cells.get(name, {}))} for name in CELL_NAMES],
         "steps": {dump.step: _step(dump, logged.get(dump.step, {})) for dump in dumps},
     }
     environment = jinja2.Environment(
@@ -63,7 +63,7 @@ def _finite(values: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(f"{value:.6g}") for name, value in values.items() if value == value}
 
 
-def _row(cell: Mapping[str, Any]) -> str:
+def row_in_words(cell: Mapping[str, Any]) -> str:
     """A row of the objective table in words."""
     if not cell:
         return ""

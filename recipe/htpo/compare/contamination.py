@@ -1,0 +1,58 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluation problems that are in the training data, from the report of `python -m data_prep decontaminate`."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from recipe.htpo.compare.runs import CompareError
+
+
+class Contaminated:
+    """The contaminated problems of one or more reports."""
+
+    def __init__(self, problems: Iterable[Mapping[str, str]]) -> None:
+        found = list(problems)
+        self.texts = {_normal(problem["text"]) for problem in found}
+        self.ids = {(problem["data_source"], problem["id"]) for problem in found if problem.get("data_source")}
+
+    def __contains__(self, prompt: tuple[str, str, str]) -> bool:
+        """Whether `(data source, name, text)` is one of them: by the id of the data, or because it asks the problem.
+
+        The text of a prompt may have a chat template and an instruction around the problem.
+        """
+        source, name, text = prompt
+        asked = _normal(text)
+        return (source, name) in self.ids or any(problem in asked for problem in self.texts)
+
+
+def read_reports(paths: Iterable[Path]) -> Contaminated:
+    """The problems of reports (`decontaminate --report FILE.jsonl`).
+
+    Raises:
+        CompareError: naming the file, the line and the field.
+    """
+    problems = []
+    for path in paths:
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except OSError as error:
+            raise CompareError(path, f"cannot be read ({error.strerror})", _REMEDY) from error
+        for number, line in enumerate(lines, start=1):
+            try:
+                problem = json.loads(line)
+            except ValueError as error:
+                raise CompareError(path, f"line {number} is no JSON", _REMEDY) from error
+            for name in ("text", "id"):
+                if not isinstance(problem, dict) or not isinstance(problem.get(name), str) or not problem[name]:
+                    raise CompareError(path, f"line {number} has no field {name}", _REMEDY)
+            problems.append(problem)
+    return Contaminated(problems)
+
+
+_REMEDY = "make it with `python -m data_prep decontaminate TRAIN --against EVAL --report FILE.jsonl`"
+
+
+def _normal(text: str) -> str:
+    return "".join(text.split()).lower()

@@ -1,0 +1,332 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Reads runs: directories of the real stack, results of the lab, files of responses, and exports of loggers.
+
+| what | how it looks |
+| --- | --- |
+| a run | a directory with `config.yaml` and `metrics/*.jsonl`; `validation/STEP.jsonl` has the answers |
+| the lab | `seed_N.json`, the directory of an arm, or the `--out` directory with all of them |
+| an offline evaluation | `responses.parquet` (`scripts/eval.sh`), or its directory |
+| TensorBoard | `*.csv` with the columns `Step` and `Value`, one metric a file, the file named `run-RUN-tag-TAG.csv` |
+| Weights & Biases | `*.csv` with a step column, and columns named by metric or `RUN - METRIC` |
+"""
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from recipe.htpo.compare.runs import LAB_METRICS, METRICS, CompareError, Curve, Run, flat
+from recipe.htpo.evaluation import Outcomes
+from recipe.htpo.run.held_out import VALIDATION_DIR
+from recipe.htpo.run.metrics_log import read_steps, validation_accuracy
+from recipe.htpo.run.record import CONFIG_FILE
+
+KINDS = (
+    "give the directory of a run (config.yaml, metrics/), a result of the lab (seed_N.json or its directory), "
+    "a responses.parquet, or a CSV export of TensorBoard or Weights & Biases"
+)
+_RUN_REMEDY = "give the htpo.output_dir of a run"
+RESPONSES_FILE = "responses.parquet"
+# The lab knows its problems by position, so its prompts are not those of a file.
+LAB_SOURCE = "lab arithmetic"
+STEP_COLUMNS = ("Step", "_step", "step", "trainer/global_step", "global_step", "training/global_step")
+# Of a run, not of what makes it differ from another.
+OWN_SETTINGS = (
+    "htpo.output_dir",
+    "trainer.default_local_dir",
+    "trainer.validation_data_dir",
+    "trainer.experiment_name",
+)
+
+
+def read_runs(paths: Sequence[Path]) -> list[Run]:
+    """All runs under these paths; CSV files of one run are put together.
+
+    Raises:
+        CompareError: naming the file, the field and the remedy.
+    """
+    runs: list[Run] = []
+    exports: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise CompareError(path, "there is nothing", KINDS)
+        if path.suffix == ".csv":
+            exports.append(path)
+        elif path.suffix == ".json":
+            runs.append(read_lab(path))
+        elif path.suffix == ".parquet":
+            runs.append(read_responses(path))
+        elif (path / "metrics").is_dir() or (path / CONFIG_FILE).is_file():
+            runs.append(read_run(path))
+        elif (path / RESPONSES_FILE).is_file():
+            runs.append(read_responses(path / RESPONSES_FILE))
+        elif results := sorted([*path.glob("seed_*.json"), *path.glob("*/seed_*.json")]):
+            runs += [read_lab(result) for result in results]
+        elif found := sorted(path.glob("*.csv")):
+            exports += found
+        else:
+            raise CompareError(path, "is no result of a run", KINDS)
+    return _told_apart(runs + read_exports(exports))
+
+
+def read_run(directory: Path) -> Run:
+    """A run of the real stack from its `htpo.output_dir`."""
+    config_file = directory / CONFIG_FILE
+    try:
+        config = yaml.safe_load(config_file.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise CompareError(config_file, f"cannot be read ({_brief(error)})", _RUN_REMEDY) from error
+    objective = config.get("objective") if isinstance(config, dict) else None
+    if not isinstance(objective, dict) or "preset" not in objective:
+        raise CompareError(config_file, "has no field objective.preset", "give the output directory of a run of HTPO")
+    steps = read_steps(directory)
+    if not steps:
+        raise CompareError(directory / "metrics", "has no step", "give a run that has trained")
+    curves: dict[str, Curve] = {}
+    for step, metrics in steps.items():
+        for name, value in _named(metrics).items():
+            curves.setdefault(name, {})[step] = value
+    settings = {name: value for name, value in flat(config).items() if name not in OWN_SETTINGS}
+    run = Run(
+        name=directory.resolve().name,
+        kind="run",
+        path=directory,
+        objective=str(objective["preset"]),
+        seed=settings.get("data.seed"),
+        curves=curves,
+        settings=settings,
+    )
+    sources = sorted({source for metrics in steps.values() for source in validation_accuracy(metrics)})
+    source_of = _source_of_prompts(settings.get("data.val_files")) if len(sources) > 1 else {}
+    for path in sorted((directory / VALIDATION_DIR).glob("*.jsonl")):
+        if path.stem.isdigit() and (found := _validation(path, sources, source_of)):
+            run.evaluations[int(path.stem)] = found
+    return run
+
+
+def _named(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The curves' values of a step's metrics."""
+    found = {}
+    for name, candidates in METRICS.items():
+        value = next((metrics[candidate] for candidate in candidates if candidate in metrics), None)
+        if value is not None:
+            found[name] = float(value)
+    if accuracy := validation_accuracy(dict(metrics)):
+        found["accuracy"] = sum(accuracy.values()) / len(accuracy)
+    return found
+
+
+def _validation(
+    path: Path, sources: Sequence[str], source_of: Mapping[str, list[tuple[str, str]]]
+) -> dict[str, Outcomes]:
+    """Of one validation, by source; a line that a killed process did not finish is left out."""
+    samples: dict[str, list[tuple[str, float]]] = {}
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            entry = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            continue
+        if lacking := [name for name in ("input", "acc") if entry.get(name) is None]:
+            raise CompareError(
+                path,
+                f"line {number} has no field {lacking[0]}",
+                "the reward function must return `acc`, as recipe.htpo.reward does",
+            )
+        asked = _without_space(entry["input"])
+        named = (source for problem, source in source_of.get(str(entry.get("gts")), ()) if problem in asked)
+        source = entry.get("data_source") or next(named, sources[0] if len(sources) == 1 else "all sources")
+        samples.setdefault(source, []).append((entry["input"], float(entry["acc"])))
+    return {source: Outcomes.of_samples(found) for source, found in samples.items()}
+
+
+def _source_of_prompts(files: Any) -> dict[str, list[tuple[str, str]]]:
+    """`answer -> (problem, data source)` of the validation files that are still there."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for file in [files] if isinstance(files, str) else files or []:
+        try:
+            table = pq.read_table(file, columns=["data_source", "prompt", "reward_model"])
+        except (OSError, pa.ArrowInvalid, KeyError):
+            continue
+        for row in table.to_pylist():
+            problem = _without_space(row["prompt"][-1]["content"])
+            found.setdefault(str(row["reward_model"]["ground_truth"]), []).append((problem, row["data_source"]))
+    return found
+
+
+def _without_space(text: str) -> str:
+    return re.sub(r"\s+", "", text)
+
+
+def read_lab(path: Path) -> Run:
+    """A result of `python -m recipe.htpo.lab run`: `ARM/seed_N.json`."""
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CompareError(path, f"cannot be read ({_brief(error)})", "delete it and run the lab again") from error
+    for name in ("plan", "start", "steps"):
+        if not isinstance(result, dict) or name not in result:
+            raise CompareError(path, f"has no field {name}", "give a result of `python -m recipe.htpo.lab run`")
+    plan, records = result["plan"], result["steps"]
+    run = Run(
+        name=f"{path.resolve().parent.name}/{path.stem}",
+        kind="lab",
+        path=path,
+        objective=path.resolve().parent.name,
+        seed=plan.get("seed"),
+        settings={name: value for name, value in flat(plan).items() if name != "seed"},
+        note=f"ended early: {result['collapsed']}" if result.get("collapsed") else "",
+    )
+    evaluated = [{"step": 0, **result["start"]}] + [record for record in records if "counts" in record]
+    for record in evaluated:
+        counts = record.get("counts")
+        if not isinstance(counts, list) or "eval_samples" not in plan:
+            what = "start.counts" if "eval_samples" in plan else "plan.eval_samples"
+            raise CompareError(path, f"has no field {what}", "run the lab again: right samples per prompt are needed")
+        outcomes = Outcomes.of_counts(counts, plan["eval_samples"])
+        run.evaluations[record["step"]] = {LAB_SOURCE: outcomes}
+        run.curves.setdefault("accuracy", {})[record["step"]] = float(outcomes.pass_at((1,)).mean())
+    for record in records:
+        for name, lab_name in LAB_METRICS.items():
+            if lab_name in record:
+                run.curves.setdefault(name, {})[record["step"]] = float(record[lab_name])
+    return run
+
+
+def read_responses(path: Path) -> Run:
+    """An offline evaluation: one row a sample."""
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise CompareError(path, f"cannot be read ({_brief(error)})", "evaluate again with scripts/eval.sh") from error
+    needed = ("data_source", "id", "problem", "acc")
+    if lacking := [name for name in needed if name not in table.column_names]:
+        raise CompareError(path, f"has no column {lacking[0]}", "give the responses.parquet of scripts/eval.sh")
+    samples: dict[str, list[tuple[str, float]]] = {}
+    problems: dict[str, str] = {}
+    columns = [table[name].to_pylist() for name in needed]
+    for source, prompt, problem, acc in zip(*columns, strict=True):
+        samples.setdefault(source, []).append((prompt, acc))
+        problems[prompt] = problem
+    record = json.loads((table.schema.metadata or {}).get(b"htpo_evaluation", b"{}"))
+    outcomes = {source: Outcomes.of_samples(found) for source, found in samples.items()}
+    name = path.resolve().parent.name if path.name == RESPONSES_FILE else path.stem
+    return Run(
+        name=name,
+        kind="responses",
+        path=path,
+        objective=name,
+        evaluations={0: outcomes},
+        settings=flat(record),
+        problems=problems,
+    )
+
+
+def read_exports(paths: Iterable[Path]) -> list[Run]:
+    """Curves of CSV files, put together by the name of the run."""
+    runs: dict[str, Run] = {}
+    for path in paths:
+        for name, metrics in _export(path).items():
+            objective, seed = _seed_in(name)
+            run = runs.setdefault(name, Run(name=name, kind="csv", path=path, objective=objective, seed=seed))
+            steps = sorted({step for curve in metrics.values() for step in curve})
+            for step in steps:
+                present = {metric: curve[step] for metric, curve in metrics.items() if step in curve}
+                for curve_name, value in _named(present).items():
+                    run.curves.setdefault(curve_name, {})[step] = value
+    for run in runs.values():
+        if not run.curves:
+            wanted = ", ".join(candidates[0] for candidates in METRICS.values() if "group" not in candidates[0])
+            raise CompareError(run.path, "has no metric that is compared", f"export {wanted}, htpo/frac_group1, ...")
+    return list(runs.values())
+
+
+def _export(path: Path) -> dict[str, dict[str, Curve]]:
+    """`run -> metric -> step -> value` of one CSV file."""
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    columns = list(rows[0]) if rows else []
+    step_column = next((name for name in STEP_COLUMNS if name in columns), None)
+    if step_column is None:
+        raise CompareError(
+            path, f"has none of the columns {', '.join(STEP_COLUMNS)}", "export with the training step as x-axis"
+        )
+    found: dict[str, dict[str, Curve]] = {}
+    for column in columns:
+        if column in (step_column, "Wall time", None) or column.endswith(("__MIN", "__MAX")):
+            continue
+        if column == "Value":
+            run, metric = _tensorboard_name(path)
+        else:
+            run, _, metric = column.rpartition(" - ")
+            run = run or path.stem
+        curve: Curve = {}
+        for number, row in enumerate(rows, start=2):
+            if not (row[column] or "").strip() or not (row[step_column] or "").strip():
+                continue
+            try:
+                curve[int(float(row[step_column]))] = float(row[column])
+            except ValueError:
+                # Columns of text, such as generated samples, are no metric.
+                if metric in _KNOWN:
+                    raise CompareError(
+                        path,
+                        f"line {number}, column {column}: {row[column][:40]!r} is no number",
+                        "export the chart again, or delete the line",
+                    ) from None
+                break
+        if curve:
+            found.setdefault(run, {})[metric] = curve
+    return found
+
+
+_KNOWN = {name for candidates in METRICS.values() for name in candidates}
+
+
+def _tensorboard_name(path: Path) -> tuple[str, str]:
+    """Run and metric of a file that TensorBoard names `run-RUN-tag-TAG.csv`, `/` written as `_`."""
+    run, found, tag = path.stem.removeprefix("run-").partition("-tag-")
+    if not found:
+        raise CompareError(
+            path, "has the columns Step and Value, but its name has no metric", "name it run-RUN-tag-METRIC.csv"
+        )
+    written = {name.replace("/", "_"): name for name in _KNOWN}
+    if tag.startswith("val-core_") and (parts := re.fullmatch(r"val-core_(.+)_acc_(mean@\d+)", tag)):
+        return run, f"val-core/{parts[1]}/acc/{parts[2]}"
+    return run, written.get(tag, tag)
+
+
+def _seed_in(name: str) -> tuple[str, int | None]:
+    """`htpo_seed3` is the third seed of `htpo`."""
+    found = re.fullmatch(r"(.*?)[ _\-/.]*(?:seed|s)[ _\-=]?(\d+)", name, re.IGNORECASE)
+    return (found[1] or name, int(found[2])) if found else (name, None)
+
+
+def _told_apart(runs: list[Run]) -> list[Run]:
+    """Runs of one preset whose objectives differ get the names of their directories; those of two kinds, the kind."""
+    objectives: dict[str, set[str]] = {}
+    for run in runs:
+        if run.kind == "run":
+            table = {name: value for name, value in run.settings.items() if name.startswith("objective.")}
+            objectives.setdefault(run.objective, set()).add(json.dumps(table, sort_keys=True, default=str))
+    for run in runs:
+        if run.kind == "run" and len(objectives[run.objective]) > 1:
+            run.objective = f"{run.objective} ({run.name})"
+    kinds: dict[str, set[str]] = {}
+    for run in runs:
+        kinds.setdefault(run.objective, set()).add(run.kind)
+    for run in runs:
+        if len(kinds[run.objective]) > 1:
+            run.objective = f"{run.objective} ({run.kind})"
+    return runs
+
+
+def _brief(error: Exception) -> str:
+    return " ".join(str(error).split())[:120]

@@ -1,0 +1,176 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a comparison says of runs, its page, its pictures, its command line."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from compare_runs import PROBLEMS, counts, lab_result, real_run
+
+from recipe.htpo.compare.__main__ import main
+from recipe.htpo.compare.analysis import compare, different_settings
+from recipe.htpo.compare.contamination import read_reports
+from recipe.htpo.compare.readers import read_runs
+from recipe.htpo.compare.runs import CompareError
+from recipe.htpo.evaluation import Outcomes, difference, pass_curve
+
+STUDY = Path(__file__).resolve().parents[3] / "docs" / "study" / "lab" / "off_policy"
+
+
+@pytest.fixture
+def lab(tmp_path):
+    for arm, seeds, rate in (("htpo", (1, 2, 3), 0.2), ("dapo", (1, 2, 4), 0.1)):
+        for seed in seeds:
+            lab_result(tmp_path / "lab", arm, seed, rate)
+    return tmp_path / "lab"
+
+
+def populations(comparison):
+    return {(found.source, found.name): found for found in comparison.populations}
+
+
+def test_numbers_are_those_of_the_evaluation_package(lab):
+    comparison = compare(read_runs([lab]))
+    assert [arm.name for arm in comparison.arms] == ["dapo", "htpo"] and comparison.baseline == "dapo"
+    found = populations(comparison)["lab arithmetic", "all"]
+    assert found.ks == (1, 2, 4, 8) and len(found.prompts) == 60
+    outcomes = {
+        (arm, seed): Outcomes.of_counts(counts(rate, seed), 8)
+        for arm, seeds, rate in (("htpo", (1, 2, 3), 0.2), ("dapo", (1, 2, 4), 0.1))
+        for seed in seeds
+    }
+    expected = pass_curve([outcomes["htpo", seed] for seed in (1, 2, 3)])
+    assert np.array_equal(found.curves["htpo"].value, expected.value)
+    assert np.array_equal(found.curves["htpo"].band_low, expected.band_low)
+    # Seeds that both have are paired.
+    paired = difference([outcomes["htpo", s] for s in (1, 2)], [outcomes["dapo", s] for s in (1, 2)])
+    assert np.array_equal(found.differences["htpo"].low, paired.low)
+    assert found.pairing == {"htpo": "2 paired seeds"}
+    assert found.decisions[1]["htpo"].verdict == "better" and found.decisions.keys() == {1, 8}
+    assert found.start is not None and found.start.value[0] == pytest.approx(np.mean(counts(0, 99)) / 8)
+
+
+def test_seeds_in_nothing_in_common_are_not_paired(tmp_path):
+    for arm, seed in (("a", 1), ("b", 2)):
+        lab_result(tmp_path, arm, seed, 0.1)
+    comparison = compare(read_runs([tmp_path]), baseline="b")
+    assert comparison.baseline == "b" and comparison.arms[0].name == "b"
+    assert comparison.populations[0].pairing == {"a": "1 and 1 runs, prompts paired"}
+    with pytest.raises(ValueError, match="--baseline c: there is no such arm; there are a, b"):
+        compare(read_runs([tmp_path]), baseline="c")
+
+
+def test_thirds_by_the_starting_model(lab):
+    found = populations(compare(read_runs([lab])))
+    thirds = [found["lab arithmetic", name] for name in ("hardest third", "middle third", "easiest third")]
+    start = dict(zip(map(str, range(60)), counts(0, 99), strict=True))
+    spans = [[start[prompt] for prompt in third.prompts] for third in thirds]
+    # No prompt of a harder third was easier, or as easy; thirds are as even as that allows.
+    assert max(spans[0]) < min(spans[1]) and max(spans[1]) < min(spans[2])
+    assert sum(map(len, spans)) == 60 and all(12 <= len(span) <= 28 for span in spans)
+    assert thirds[0].start.value[0] < thirds[1].start.value[0] < thirds[2].start.value[0]
+
+
+def test_other_prompts_are_left_out_and_said(tmp_path):
+    path = lab_result(tmp_path, "dapo", 1, 0.1)
+    lab_result(tmp_path, "htpo", 1, 0.1)
+    result = json.loads(path.read_text())
+    for record in (result["start"], result["steps"][1]):
+        record["counts"] = record["counts"][:40]
+    path.write_text(json.dumps(result))
+    comparison = compare(read_runs([tmp_path]))
+    assert len(populations(comparison)["lab arithmetic", "all"].prompts) == 40
+    assert "lab arithmetic: compared on the 40 prompts that all runs were evaluated on, of 60" in comparison.notes
+
+
+def report(path, *problems):
+    """As `data_prep decontaminate --report` writes it."""
+    path.write_text(
+        "".join(
+            json.dumps({"id": f"x/{i}", "data_source": "x", "text": text}) + "\n" for i, text in enumerate(problems)
+        )
+    )
+    return path
+
+
+def test_contaminated_prompts(tmp_path):
+    run = real_run(tmp_path / "run", "htpo", 1, 0.1)
+    # The report's text has other white space and case; the run's prompt has a template around it.
+    file = report(tmp_path / "report.jsonl", f" {PROBLEMS[3]}\n", PROBLEMS[7].upper(), "Something else?")
+    comparison = compare(read_runs([run]), contaminated=read_reports([file]))
+    found = populations(comparison)
+    assert comparison.contaminated == {"arithmetic": 2}
+    assert len(found["arithmetic", "all"].prompts) == 60
+    clean = found["arithmetic", "clean"].prompts
+    assert len(clean) == 58 and not any(PROBLEMS[3] in prompt or PROBLEMS[7] in prompt for prompt in clean)
+    # No contaminated prompt: the numbers of all are those of the clean ones.
+    nothing = compare(read_runs([run]), contaminated=read_reports([report(tmp_path / "none.jsonl")]))
+    assert nothing.contaminated == {"arithmetic": 0} and ("arithmetic", "clean") not in populations(nothing)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("{", "line 1 is no JSON"),
+        ('{"id": "a"}', "line 1 has no field text"),
+        ('{"text": "a"}', "line 1 has no field id"),
+    ],
+)
+def test_a_bad_report(tmp_path, text, message):
+    (tmp_path / "report.jsonl").write_text(text)
+    with pytest.raises(CompareError, match=f"report.jsonl: {message}; make it with `python -m data_prep decontaminate"):
+        read_reports([tmp_path / "report.jsonl"])
+
+
+def test_settings_that_differ(tmp_path):
+    lab_result(tmp_path, "dapo", 1, 0.1)
+    lab_result(tmp_path, "dapo", 2, 0.1, regime={"lr": 2e-4})
+    other = {"cells": {"hard_wrong_high": {"rule": "penalize", "region": "below", "floor": 0.5}}}
+    lab_result(tmp_path, "htpo", 1, 0.1, objective=other)
+    found = different_settings(read_runs([tmp_path]))
+    assert found["regime.lr"] == {"dapo": ["0.0001", "0.0002"], "htpo": ["0.0001"]}
+    assert found["objective.cells.hard_wrong_high"] == {"dapo": ["ppo"], "htpo": ["penalize, region below, floor 0.5"]}
+    assert not any("seed" in name or name.count(".") > 2 for name in found)
+
+
+def test_the_page_is_whole(lab, tmp_path, capsys):
+    out = tmp_path / "out"
+    real = real_run(tmp_path / "run", "htpo_paper", 1, 0.1)
+    assert main([str(lab), str(real), "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "compare.html: " in printed and "better; 2 paired seeds" in printed
+    assert "arithmetic, all: 60 prompts" in printed and "lab arithmetic, all: 60 prompts" in printed
+    text = (out / "compare.html").read_text()
+    assert re.findall(r"<[^>]*(?:src|href)=\"(?!data:|#)[^>]*>", text) == [] and "<script" not in text
+    pictures = sorted(path.stem for path in out.glob("*.png"))
+    assert {"groups", "training", "pass_arithmetic", "pass_lab_arithmetic", "difference_lab_arithmetic"} < set(pictures)
+    assert text.count("<img") == len(pictures)
+
+
+def test_the_study_of_the_repository(tmp_path, capsys):
+    """Real results of the lab: three seeds of one arm, one of another."""
+    names = ("dapo/seed_1", "dapo/seed_2", "dapo/seed_3", "htpo_paper/seed_1")
+    paths = [str(STUDY / f"{name}.json") for name in names]
+    assert main([*paths, "--out", str(tmp_path)]) == 0
+    assert "htpo_paper/seed_1 ended early" in capsys.readouterr().out
+    text = (tmp_path / "compare.html").read_text()
+    for wanted in (
+        "hardest third",
+        "before training",
+        "pass@8",
+        "worse; 1 paired seed",
+        "objective.cells.hard_wrong_high",
+    ):
+        assert wanted in text
+    assert sorted(path.stem for path in tmp_path.glob("*.png")) == [
+        "difference_lab_arithmetic", "pass_lab_arithmetic", "terciles_lab_arithmetic", "training",
+    ]  # fmt: skip
+    assert (tmp_path / "compare.html").stat().st_size < 1_500_000
+
+
+def test_command_line_errors(tmp_path, capsys):
+    assert main([str(tmp_path / "nowhere")]) == 2
+    assert "nowhere: there is nothing; give" in capsys.readouterr().err

@@ -1,0 +1,187 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Every kind of result is read as what it is, and what is wrong is named with the file, the field and the remedy."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from compare_runs import PROBLEMS, TEMPLATE, counts, lab_result, real_run
+
+from recipe.htpo.compare.readers import read_runs
+from recipe.htpo.compare.runs import CompareError
+
+
+def test_the_lab(tmp_path):
+    for arm, seed in (("dapo", 2), ("dapo", 1), ("htpo", 1)):
+        lab_result(tmp_path, arm, seed, 0.1)
+    runs = read_runs([tmp_path])
+    assert [(run.objective, run.seed, run.kind) for run in runs] == [
+        ("dapo", 1, "lab"),
+        ("dapo", 2, "lab"),
+        ("htpo", 1, "lab"),
+    ]
+    run = runs[0]
+    assert sorted(run.evaluations) == [0, 2]
+    assert run.evaluations[2]["lab arithmetic"].correct.tolist() == counts(0.1, 1)
+    assert run.curves["entropy"] == {1: 0.2, 2: 0.1} and run.curves["length"] == {1: 30.0, 2: 30.0}
+    assert run.curves["accuracy"][2] == pytest.approx(sum(counts(0.1, 1)) / 60 / 8)
+    assert run.settings["regime.lr"] == 1e-4 and "seed" not in run.settings
+    assert len(read_runs([tmp_path / "dapo"])) == 2
+    assert len(read_runs([tmp_path / "dapo" / "seed_1.json"])) == 1
+
+
+def test_a_run_of_the_real_stack(tmp_path):
+    (run,) = read_runs([real_run(tmp_path / "cpu_htpo", "htpo", 42, 0.1)])
+    assert (run.name, run.objective, run.seed, run.kind) == ("cpu_htpo", "htpo", 42, "run")
+    outcomes = run.evaluations[2]["arithmetic"]
+    assert outcomes.prompts[0] == TEMPLATE.format(PROBLEMS[0]) and outcomes.least_samples == 4
+    assert outcomes.correct.tolist() == counts(0.1, 44, samples=4)
+    assert run.curves["accuracy"] == {0: 0.4, 2: pytest.approx(0.6)}
+    assert run.curves["replaced"] == {1: 0.01, 2: 0.02} and run.curves["group8"] == {1: 0.125, 2: 0.125}
+    assert "htpo.output_dir" not in run.settings
+
+
+def test_sources_of_a_run(tmp_path):
+    directory = real_run(tmp_path / "run", "htpo", 1, 0.1, sources=("even", "odd"))
+    (run,) = read_runs([directory])
+    assert {source: len(found) for source, found in run.evaluations[2].items()} == {"even": 30, "odd": 30}
+    # verl's own files have no data_source: the run's validation files tell.
+    for path in (directory / "validation").glob("*.jsonl"):
+        rows = [json.loads(line) for line in path.read_text().splitlines()[:-1]]
+        path.write_text("\n".join(json.dumps({k: v for k, v in row.items() if k != "data_source"}) for row in rows))
+    table = {
+        "data_source": [("even", "odd")[i % 2] for i in range(60)],
+        "prompt": [[{"role": "user", "content": f"{problem} Put the answer in a box."}] for problem in PROBLEMS],
+        "reward_model": [{"ground_truth": str(2 * i)} for i in range(60)],
+    }
+    pq.write_table(pa.table(table), tmp_path / "val.parquet")
+    config = yaml.safe_load((directory / "config.yaml").read_text())
+    config["data"]["val_files"] = [str(tmp_path / "val.parquet")]
+    (directory / "config.yaml").write_text(yaml.safe_dump(config))
+    (again,) = read_runs([directory])
+    assert again.evaluations[2].keys() == run.evaluations[2].keys()
+    for source, found in again.evaluations[2].items():
+        assert found.prompts == run.evaluations[2][source].prompts
+    # Without them, all are one.
+    (tmp_path / "val.parquet").unlink()
+    assert list(read_runs([directory])[0].evaluations[2]) == ["all sources"]
+
+
+def test_runs_of_one_preset_with_other_rows_are_other_arms(tmp_path):
+    paths = [real_run(tmp_path / name, "htpo", seed, 0.1) for name, seed in (("a", 1), ("b", 2))]
+    assert [run.objective for run in read_runs(paths)] == ["htpo", "htpo"]
+    changed = real_run(tmp_path / "c", "htpo", 3, 0.1, cells={"hard_wrong_high": {"floor": 0.9}})
+    assert [run.objective for run in read_runs([*paths, changed])] == ["htpo (a)", "htpo (b)", "htpo (c)"]
+
+
+def test_an_offline_evaluation(tmp_path):
+    table = pa.table(
+        {
+            "data_source": ["s"] * 6,
+            "id": ["a", "a", "b", "b", "c", "c"],
+            "problem": ["A?"] * 2 + ["B?"] * 2 + ["C?"] * 2,
+            "acc": [1.0, 0.0, 1.0, 1.0, 0.0, 0.0],
+        }
+    ).replace_schema_metadata({"htpo_evaluation": json.dumps({"n": 2, "model": {"path": "m"}})})
+    (tmp_path / "after").mkdir()
+    pq.write_table(table, tmp_path / "after" / "responses.parquet")
+    (run,) = read_runs([tmp_path / "after"])
+    assert run.name == run.objective == "after" and run.settings == {"n": 2, "model.path": "m"}
+    assert run.evaluations[0]["s"].correct.tolist() == [1, 2, 0] and run.problems == {"a": "A?", "b": "B?", "c": "C?"}
+
+
+def test_exports_of_tensorboard(tmp_path):
+    for tag, value in (
+        ("actor_entropy", "0.25"),
+        ("htpo_frac_group3", "0.5"),
+        ("val-core_gsm8k_acc_mean@8", "0.75"),
+        ("x", "1"),
+    ):
+        path = tmp_path / f"run-htpo_seed2-tag-{tag}.csv"
+        path.write_text(f"Wall time,Step,Value\n1700000000.1,1,{value}\n1700000001.2,2,{value}\n")
+    (run,) = read_runs([tmp_path])
+    assert (run.name, run.objective, run.seed, run.kind) == ("htpo_seed2", "htpo", 2, "csv")
+    assert run.curves == {"entropy": {1: 0.25, 2: 0.25}, "group3": {1: 0.5, 2: 0.5}, "accuracy": {1: 0.75, 2: 0.75}}
+
+
+def test_exports_of_weights_and_biases(tmp_path):
+    chart = tmp_path / "chart.csv"
+    names = [f"{run} - actor/entropy{end}" for run in ("dapo-seed1", "dapo-seed2") for end in ("", "__MIN", "__MAX")]
+    chart.write_text(",".join(f'"{name}"' for name in ["Step", *names]) + "\n1,0.1,0,1,0.2,0,1\n2,0.3,0,1,,,\n")
+    history = tmp_path / "htpo.csv"
+    history.write_text("_step,actor/entropy,response_length/mean,val/generations\n1,0.5,40,a text\n2,NaN,,\n")
+    runs = {run.name: run for run in read_runs([chart, history])}
+    assert runs["dapo-seed1"].curves == {"entropy": {1: 0.1, 2: 0.3}}
+    assert runs["dapo-seed2"].curves == {"entropy": {1: 0.2}} and runs["dapo-seed2"].objective == "dapo"
+    assert runs["htpo"].curves["length"] == {1: 40.0} and runs["htpo"].curves["entropy"][1] == 0.5
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def cut(path, *names):
+    """A result of the lab without some fields."""
+    result = json.loads(path.read_text())
+    for name in names:
+        *parents, last = name.split(".")
+        node = result
+        for parent in parents:
+            node = node[parent]
+        del node[last]
+    return write(path, json.dumps(result))
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda d: d / "gone", "gone: there is nothing; give the directory of a run"),
+        (lambda d: d, "is no result of a run; give the directory of a run"),
+        (lambda d: write(d / "seed_1.json", "{"), "seed_1.json: cannot be read .*; delete it and run the lab again"),
+        (lambda d: cut(lab_result(d, "a", 1, 0), "plan"), "seed_1.json: has no field plan; give a result of"),
+        (lambda d: cut(lab_result(d, "a", 1, 0), "start.counts"), "has no field start.counts; run the lab again"),
+        (lambda d: cut(lab_result(d, "a", 1, 0), "plan.eval_samples"), "has no field plan.eval_samples; run the lab"),
+        (lambda d: write(d / "config.yaml", "a: [").parent, "config.yaml: cannot be read .*; give the htpo.output_dir"),
+        (
+            lambda d: write(d / "config.yaml", "a: 1").parent,
+            "config.yaml: has no field objective.preset; give the output",
+        ),
+        (
+            lambda d: write(d / "config.yaml", "objective: {preset: a}").parent,
+            "metrics: has no step; give a run that has trained",
+        ),
+        (
+            lambda d: write(real_run(d / "r", "htpo", 1, 0) / "validation" / "2.jsonl", '{"input": "a"}').parents[1],
+            "2.jsonl: line 1 has no field acc; the reward function must return `acc`",
+        ),
+        (
+            lambda d: write(d / "a.csv", "Step\n"),
+            "a.csv: has none of the columns Step, _step.*; export with the training",
+        ),
+        (lambda d: write(d / "a.csv", "Step,Value\n1,2\n"), "its name has no metric; name it run-RUN-tag-METRIC.csv"),
+        (
+            lambda d: write(d / "a.csv", "Step,actor/entropy\n1,2\n2,two\n"),
+            "line 3, column actor/entropy: 'two' is no number; export the chart again",
+        ),
+        (lambda d: write(d / "a.csv", "Step,other\n1,2\n"), "has no metric that is compared; export .*actor/entropy"),
+        (lambda d: write(d / "responses.parquet", "x"), "responses.parquet: cannot be read .*; evaluate again with"),
+        (
+            lambda d: pq.write_table(pa.table({"id": ["a"]}), d / "r.parquet") or d / "r.parquet",
+            "r.parquet: has no column data_source; give the responses.parquet of scripts/eval.sh",
+        ),
+    ],
+)
+def test_bad_input(tmp_path, make, message):
+    with pytest.raises(CompareError, match=message):
+        read_runs([make(tmp_path)])
+
+
+def test_arms_of_two_kinds_are_told_apart(tmp_path):
+    lab_result(tmp_path, "htpo", 1, 0.1)
+    runs = read_runs([tmp_path / "htpo", real_run(tmp_path / "run", "htpo", 1, 0.1)])
+    assert {run.objective for run in runs} == {"htpo (lab)", "htpo (run)"}
