@@ -1,12 +1,13 @@
 # Copyright 2026 The verl-htpo authors
 # SPDX-License-Identifier: Apache-2.0
-"""Prompts that replace those whose groups are not trained on, and how many of them a step may take.
+"""Groups that are not trained on: prompts that replace them, how many of them a step may take, failed rollouts.
 
 verl's replay buffers ask for them without a bound (`algorithm.filter_groups.max_num_gen_batches` is ignored by the V1
 trainers, verl/trainer/ppo/v1/trainer_base.py, _resolve_filter_groups_metric).
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +50,27 @@ def count_evictions(buffer: Any) -> Any:
         buffer.__class__ = counting
         buffer.evicted = Counter()
     return buffer
+
+
+def refuse_failed_rollouts(keys: Sequence[str], expected: int, allowed: float, step: int) -> None:
+    """verl's synchronous trainer takes groups with failed rollouts, and trains on what there is.
+
+    Args:
+        keys: `{uid}_{session}_{output}` of the batch that was taken.
+        expected: responses that the batch should have.
+        allowed: share of them that may be missing.
+        step: the training step, for the message.
+
+    Raises:
+        RuntimeError: more are missing.
+    """
+    failed = expected - len({key.rsplit("_", 1)[0] for key in keys})
+    if failed > allowed * expected:
+        raise RuntimeError(
+            f"{failed} of {expected} responses of step {step} failed, more than htpo.max_failed_rollouts={allowed} "
+            "allows; the step is not trained. A rollout server that died, or a reward function that raises, stands "
+            "above this line. The same command continues from the last checkpoint"
+        )
 
 
 @dataclass

@@ -16,7 +16,7 @@ from recipe.htpo.run.checkpoints import prune
 from recipe.htpo.run.metrics_log import write_saved_step
 from recipe.htpo.run.stop import StopRequest, StopRequested
 from recipe.htpo.run.watchdog import Watchdog
-from recipe.htpo.seams.refills import CountsEvictions, RefillBudget, count_evictions
+from recipe.htpo.seams.refills import CountsEvictions, RefillBudget, count_evictions, refuse_failed_rollouts
 
 
 class RunLifeMixin(PPOTrainer):
@@ -108,24 +108,14 @@ class RunLifeMixin(PPOTrainer):
         super().on_validate_end()
         self.watchdog.beat(f"the step after validation {self.global_steps}")
 
-    def _balance_batch(self, batch: KVBatchMeta, metrics: dict, *args: Any, **kwargs: Any) -> KVBatchMeta:
+    def _balance_batch(
+        self, batch: KVBatchMeta, metrics: dict, logging_prefix: str = "global_seqlen", keep_minibatch: bool = False
+    ) -> KVBatchMeta:
         # The first to see the batch as it was taken; what is missing is filled up with padding here.
-        self._refuse_failed_rollouts(batch)
-        return super()._balance_batch(batch, metrics, *args, **kwargs)
-
-    def _refuse_failed_rollouts(self, batch: KVBatchMeta) -> None:
-        """verl's synchronous trainer takes groups with failed rollouts and trains on what there is."""
         prompts = self.config.data.train_batch_size // self.parameter_sync_step
         expected = prompts * self.config.actor_rollout_ref.rollout.n
-        failed = expected - len({key.rsplit("_", 1)[0] for key in batch.keys})
-        allowed = self.config.htpo.max_failed_rollouts
-        if failed > allowed * expected:
-            raise RuntimeError(
-                f"{failed} of {expected} responses of step {self.global_steps} failed, more than "
-                f"htpo.max_failed_rollouts={allowed} allows; the step is not trained. A rollout server that died, or a "
-                "reward function that raises, stands above this line. The same command continues from the last "
-                "checkpoint"
-            )
+        refuse_failed_rollouts(batch.keys, expected, self.config.htpo.max_failed_rollouts, self.global_steps)
+        return super()._balance_batch(batch, metrics, logging_prefix, keep_minibatch)
 
     def step(self, metrics: dict, timing_raw: dict) -> KVBatchMeta:
         batch = super().step(metrics, timing_raw)

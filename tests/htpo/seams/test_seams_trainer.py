@@ -130,7 +130,7 @@ def test_refilling_without_a_limit(monkeypatch, filter_groups):
 
 def test_a_step_whose_rollouts_failed_is_not_trained(monkeypatch):
     """A dead server's step; a single failure in a large batch is verl's to fill up."""
-    monkeypatch.setattr(PPOTrainer, "_balance_batch", lambda self, batch, metrics: batch)
+    monkeypatch.setattr(PPOTrainer, "_balance_batch", lambda self, batch, metrics, *rest: batch)
     made = trainer("htpo_sync", "data.train_batch_size=4", "actor_rollout_ref.rollout.n=10")
     made.global_steps = 7
     keys = [f"uid{prompt}_{session}_0" for prompt in range(4) for session in range(10)]

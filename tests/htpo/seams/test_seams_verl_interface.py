@@ -105,7 +105,7 @@ def test_overrides_take_verls_parameters(name):
 def test_every_override_exists_in_verl():
     """A method that verl renames would otherwise silently never be called."""
     methods = {**vars(HTPOTrainerMixin), **vars(RunLifeMixin), **vars(ValidationMixin)}.items()
-    ours = {name for name, value in methods if inspect.isfunction(value)} - {"_progress"}
+    ours = {name for name, value in methods if inspect.isfunction(value)} - {"_progress", "_begin_refills", "_evicted"}
     assert ours == {name for owner, name in PARAMETERS if owner is PPOTrainer}
 
 
@@ -114,7 +114,11 @@ def test_the_policy_loss_is_called_as_verls_own():
     theirs = list(inspect.signature(compute_policy_loss_vanilla).parameters)
     assert list(inspect.signature(token_objective_loss).parameters)[: len(theirs)] == theirs
     # The worker binds the first two and calls with the others by name.
-    assert list(inspect.signature(htpo_loss).parameters) == ["config", "objective", "model_output", "data", "dp_group"]
+    assert list(inspect.signature(htpo_loss).parameters) == [
+        *("config", "objective", "model_output", "data", "dp_group"),
+        # Ours, with a default.
+        "dump_to",
+    ]
 
 
 def test_the_estimator_is_called_with_these_names():
