@@ -73,6 +73,20 @@ class FastModel:
 
         Only the log-probabilities carry the gradient. Responses of one prompt must be neighbours to share it.
         """
+        hidden, targets = self._predictors(samples)
+        all_log_probs = self._logits(hidden).log_softmax(-1)
+        with torch.no_grad():
+            entropy = -(all_log_probs.exp() * all_log_probs).sum(-1)
+        return -F.nll_loss(all_log_probs, targets, reduction="none"), entropy
+
+    @torch.no_grad()
+    def head_inputs(self, samples: Sequence[Sample]) -> tuple[Tensor, Tensor]:
+        """What the LM head is given for all response tokens, in order, `[R, hidden]` fp32, and the tokens `[R]`."""
+        hidden, targets = self._predictors(samples)
+        return self._norm(hidden, self.model.model.norm), targets
+
+    def _predictors(self, samples: Sequence[Sample]) -> tuple[Tensor, Tensor]:
+        """Hidden states that predict the response tokens, before the last norm, and these tokens."""
         packed = _pack(samples)
         rows = packed.rows.shape
 
@@ -84,10 +98,7 @@ class FastModel:
             return F.embedding(packed.first, out.transpose(1, 2).reshape(rows.numel(), -1))
 
         hidden = self._body(packed.ids, packed.positions, attend)
-        all_log_probs = self._logits(F.embedding(packed.predictors, hidden)).log_softmax(-1)
-        with torch.no_grad():
-            entropy = -(all_log_probs.exp() * all_log_probs).sum(-1)
-        return -F.nll_loss(all_log_probs, packed.targets, reduction="none"), entropy
+        return F.embedding(packed.predictors, hidden), packed.targets
 
     @torch.no_grad()
     def generate(

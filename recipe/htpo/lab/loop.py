@@ -30,6 +30,7 @@ from recipe.htpo.lab.fast_model import FastModel, Sample
 from recipe.htpo.lab.model import prompt_ids
 from recipe.htpo.lab.regime import Regime
 from recipe.htpo.lab.tokens import StepTokens
+from recipe.htpo.lab.weights import weighed
 from recipe.htpo.objective import ObjectiveConfig, TokenGroups, difficulty, partition, token_loss
 from recipe.htpo.reward import compute_score
 
@@ -93,7 +94,8 @@ class Lab:
         }
         if samples:
             batch = _Batch.make(samples, torch.tensor(correct), self.plan)
-            record |= batch.figures() | self._train(batch, index)
+            batch, weights = weighed(batch, self.plan.objective.weights, self.fast, self.plan.regime.responses)
+            record |= batch.figures() | weights | self._train(batch, index)
         return record | {"cpu_s": round(time.process_time() - started, 2)}
 
     def _mixed_prompts(self) -> tuple[list[Sample], list[bool], list[float]]:

@@ -17,6 +17,7 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from recipe.htpo.objective.rules import check_rule
+from recipe.htpo.objective.weights.registry import NO_WEIGHT, WeightConfig
 
 Region = Literal["all", "inside", "above", "below", "outside"]
 Gate = Literal["ratio", "ratio_and_sign"]
@@ -120,6 +121,9 @@ class ObjectiveConfig:
     nonfinite_entropy: NonfiniteEntropy = "error"
     """What a NaN or infinite entropy of a response token does: `error`, or `low` (ranked below every other token)."""
 
+    weights: WeightConfig | None = None
+    """Advantage transform: how much a token counts; None leaves the estimator's advantages as they are."""
+
     def __post_init__(self) -> None:
         if not isinstance(self.preset, str) or not self.preset:
             raise ValueError(f"preset must be a non-empty string, got {self.preset!r}")
@@ -138,11 +142,30 @@ class ObjectiveConfig:
         values = dict(_checked(mapping, cls, "objective"))
         rows = _checked(values["cells"], CellTable, "objective.cells")
         values["cells"] = CellTable(**{name: _cell(row, f"objective.cells.{name}") for name, row in rows.items()})
+        values["weights"] = _weights(values.get("weights"))
         return cls(**values)
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain nested dictionary; `from_mapping` reads it back to an equal configuration."""
-        return asdict(self)
+        none = {"name": NO_WEIGHT, "parameters": {}}
+        return asdict(self) | ({"weights": none} if self.weights is None else {})
+
+
+def _weights(node: Any) -> WeightConfig | None:
+    if node is None:
+        return None
+    values = _checked(node, WeightConfig, "objective.weights")
+    parameters = values["parameters"]
+    if parameters is not None and not isinstance(parameters, Mapping):
+        raise ValueError(f"objective.weights.parameters must be a mapping, got {parameters!r}")
+    if values["name"] == NO_WEIGHT:
+        if parameters:
+            raise ValueError(f"objective.weights.parameters are {dict(parameters)}, but name is {NO_WEIGHT}: name one")
+        return None
+    try:
+        return WeightConfig.from_mapping(values["name"], parameters)
+    except ValueError as error:
+        raise ValueError(f"objective.weights: {error}") from error
 
 
 def _cell(row: Any, path: str) -> CellConfig:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from recipe.htpo.config import dump_config, objective_config
+from recipe.htpo.objective.weights import WeightConfig
 from recipe.htpo.preflight.plan.architecture import Architecture, known_architecture, known_positions
 from recipe.htpo.preflight.plan.topology import Topology, find_topology
 from recipe.htpo.problem import Problem
@@ -79,6 +80,23 @@ class Settings:
         return self.ahead + 2
 
     @cached_property
+    def weights(self) -> WeightConfig | None:
+        """The advantage transform; None too where the objective is not valid."""
+        try:
+            return objective_config(self.config).weights
+        except ValueError:
+            return None
+
+    @cached_property
+    def scored(self) -> str:
+        """Name of the transform for which the old policy's pass scores tokens, or nothing."""
+        return self.weights.name if self.weights is not None and self.weights.score_options is not None else ""
+
+    @cached_property
+    def no_scores(self) -> str:
+        return f", and no hidden states for objective.weights={self.scored}" if self.scored else ""
+
+    @cached_property
     def topology(self) -> Topology:
         return find_topology(self.config)
 
@@ -109,6 +127,12 @@ class Key(NamedTuple):
     message: str
     remedy: str
 
+
+# With these on, the old policy's forward pass has nothing to score tokens by -> what it lacks.
+SCORES_LACK = {
+    f"{MODEL}.mtp.enable": "the input of the LM head, and multi-token prediction calls it several times",
+    f"{MEGATRON}.dynamic_context_parallel": "responses that stay on their ranks",
+}
 
 # Composed by verl 0.9.1 and never read by its V1 entry point (verl/trainer/config/legacy_reward_impl.yaml) -> the
 # field that is read.
@@ -182,7 +206,15 @@ GENERAL = (
         "is {value}, so the table of objectives would have no effect",
         "use htpo; objective=dapo is verl's vanilla loss, bit for bit"),
     Key("algorithm.rollout_correction.bypass_mode", lambda s: s.value is True,
-        "skips the old policy's forward pass, so there is no entropy to group tokens by", "set it to False"),
+        "skips the old policy's forward pass, so there is no entropy to group tokens by{no_scores}", "set it to False"),
+    # What scores tokens in the old policy's pass (THR, NTHR), and what the others read
+    *(Key(field, lambda s: s.scored and s.value is True, f"is True, but objective.weights={{scored}} needs {lacks}",
+          "set it to False")
+      for field, lacks in SCORES_LACK.items()),
+    Key(f"{ROLLOUT}.calculate_log_probs",
+        lambda s: not s.value and s.weights is not None and "rollout_log_prob" in s.weights.needs,
+        "is False, but objective.weights={weights.name} compares the sampler's log-probabilities with the trainer's",
+        "set it to True"),
     Key("distillation.enabled", lambda s: s.value is True,
         "is True, but the HTPO loss replaces the one in which verl distils, so nothing would be distilled",
         "set it to False"),
@@ -244,7 +276,7 @@ ENGINE = (
         "was not run with this recipe)", "set it to True"),
     Key(f"{MODEL}.use_fused_kernels", lambda s: s.value is True,
         "is True: log-probabilities then come without logits, and the entropy that groups the tokens from kernels that "
-        "this recipe was not tested with", "set it to False"),
+        "this recipe was not tested with{no_scores}", "set it to False"),
     Key("critic.enable", lambda s: s.value, "asks for a critic, which HTPO's advantage does not use", NO_CRITIC),
     Key("algorithm.adv_estimator", lambda s: s.value == "gae" and not s.config.critic.enable,
         "asks for a critic, which HTPO's advantage does not use", NO_CRITIC),

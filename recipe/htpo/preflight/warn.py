@@ -14,7 +14,7 @@ UNBOUNDED_RULES = ("penalize", "keep_gradient")
 
 
 def objective_warnings(config: DictConfig) -> Iterator[str]:
-    """Terms that push a token on without end; `config` has no problems."""
+    """Terms that push a token on without end, advantages that their loss clips; `config` has no problems."""
     objective = objective_config(config)
     actor = config.actor_rollout_ref.actor
     updates = config.data.train_batch_size // actor.ppo_mini_batch_size * actor.ppo_epochs
@@ -30,6 +30,12 @@ def objective_warnings(config: DictConfig) -> Iterator[str]:
             f"objective.cells.{unbounded[0]}.floor is 0 with {updates} updates per batch: the term pushes a token on "
             f"that has already fallen, without end, and small models collapse so (docs/objectives.md). It concerns "
             f"{', '.join(unbounded)}. Set a floor (0.7), a smaller scale, or objective=htpo"
+        )
+    weights, loss_mode = objective.weights, actor.policy_loss.loss_mode
+    if weights is not None and weights.name == "asymre" and loss_mode != "gpg":
+        yield (
+            f"objective.weights=asymre is for a loss without ratio and clip, and policy_loss.loss_mode is {loss_mode}. "
+            "Set objective=dapo actor_rollout_ref.actor.policy_loss.loss_mode=gpg"
         )
 
 

@@ -34,8 +34,16 @@ def _register() -> None:
     def register_trainers(module: object) -> None:
         from recipe.htpo.seams import trainer  # noqa: F401
 
+    def register_fsdp_engine(module: object) -> None:
+        from recipe.htpo.seams import influence_fsdp  # noqa: F401
+
+    def register_megatron_engine(module: object) -> None:
+        from recipe.htpo.seams import influence_megatron  # noqa: F401
+
     after_import("verl.trainer.ppo.core_algos", register_algorithms)
     after_import("verl.trainer.ppo.v1", register_trainers)
+    after_import("verl.workers.engine.fsdp.transformer_impl", register_fsdp_engine)
+    after_import("verl.workers.engine.megatron.transformer_impl", register_megatron_engine)
 
 
 _register()

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transfer_queue import KVBatchMeta
 
 from recipe.htpo.objective import ObjectiveConfig, binarise_acc, difficulty
 from recipe.htpo.verifier import REASONS
@@ -74,6 +75,17 @@ class ResponseFacts:
             counted=final & ~is_padding & (valid_tokens.cpu() > 0),
             padding=is_padding,
             rewards=tuple(info for info, pad in zip(rewards, padding, strict=True) if not pad),
+        )
+
+    @classmethod
+    def of_batch(cls, batch: KVBatchMeta, data: Mapping[str, Any]) -> "ResponseFacts":
+        """From the trainer's batch, and its fields `uid`, `extra_fields` and `response_mask` (jagged)."""
+        return cls.read(
+            keys=batch.keys,
+            uids=list(data["uid"]),
+            extra_fields=list(data["extra_fields"]),
+            valid_tokens=torch.stack([row.sum() for row in data["response_mask"].unbind()]),
+            padding=[bool(tag.get("is_padding", False)) for tag in batch.tags],
         )
 
     def reward_metrics(self) -> dict[str, float]:

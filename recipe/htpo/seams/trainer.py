@@ -7,7 +7,6 @@ from copy import deepcopy
 from functools import partial
 from typing import Any
 
-import torch
 import transfer_queue as tq
 from omegaconf import open_dict
 from tensordict import TensorDict
@@ -26,6 +25,7 @@ from recipe.htpo.seams.responses import COUNTS, DroppedGroups, ResponseFacts
 from recipe.htpo.seams.run_life import RunLifeMixin
 from recipe.htpo.seams.tokens import DUMP_FIELD, TokenDump
 from recipe.htpo.seams.validation import ValidationMixin
+from recipe.htpo.seams.weights import WeightsMixin
 
 # verl compares `trainer_mode` with these strings (verl/trainer/ppo/v1/trainer_base.py:153,731,902,...), so each
 # trainer is registered under a name of its own and runs under verl's.
@@ -36,7 +36,7 @@ VERL_MODE = {
 }
 
 
-class HTPOTrainerMixin(RunLifeMixin, ValidationMixin):
+class HTPOTrainerMixin(RunLifeMixin, ValidationMixin, WeightsMixin):
     """What HTPO adds to a training step; mixed in before one of verl's trainers."""
 
     def __init__(self, config: Any) -> None:
@@ -78,13 +78,7 @@ class HTPOTrainerMixin(RunLifeMixin, ValidationMixin):
         fields += ["entropy"] if self.objective.entropy_source == "old" else []
         data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
         batch = super()._compute_advantage(batch, metrics)
-        facts = ResponseFacts.read(
-            keys=batch.keys,
-            uids=list(data["uid"]),
-            extra_fields=list(data["extra_fields"]),
-            valid_tokens=torch.stack([row.sum() for row in data["response_mask"].unbind()]),
-            padding=[bool(tag.get("is_padding", False)) for tag in batch.tags],
-        )
+        facts = ResponseFacts.of_batch(batch, data)
         dropped = DroppedGroups.read(metrics) if self.config.algorithm.filter_groups.metric == "acc" else None
         hard, prompt_metrics = facts.difficulty(self.objective, self.config.actor_rollout_ref.rollout.n, dropped)
         metrics.update(prompt_metrics)

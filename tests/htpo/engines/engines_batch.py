@@ -18,6 +18,10 @@ LOG_RATIOS = (-0.6, -0.35, -0.1, 0.0, 0.1, 0.4, 0.6, 2.6)
 LENGTHS = (40, 1, 23, 1, 31, 17, 38, 25, 12, 40, 29, 9, 35, 21, 33, 27)
 PADDING_ROW = 3
 
+# Prompt of every response, for scores: 0 and 1 are mixed and spread over both halves of the batch, 2 is all right, 3 is
+# all wrong, and the padding row is counted by none.
+PROMPTS = (0, 0, 1, -1, 2, 3, 2, 0, 1, 0, 2, 3, 1, 1, 2, 3)
+
 # Changes to a preset that let every kind of mark occur in responses this short.
 OBJECTIVE = {
     "cells": {
@@ -54,6 +58,7 @@ def make_batch() -> Batch:
         "hard": [torch.tensor(row % 4 < 2) for row in rows],
         "correct": [torch.tensor(value) for value in correct],
         "row": [torch.tensor(row) for row in rows],
+        "prompt": [torch.tensor(PROMPTS[row]) for row in rows],
     }
 
 

@@ -16,7 +16,7 @@ TEMPERATURE = 0.8
 ADAM = dict(lr=1e-2, weight_decay=0.1, clip_grad=0.03)
 
 Split = Literal["one", "several", "dynamic"]
-Run = Literal["gradient", "adam", "resume"]
+Run = Literal["gradient", "adam", "resume", "scores"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Case:
 
     `run` says with which optimiser: `gradient` makes one step that changes the weights by the gradient itself,
     `adam` one step of AdamW, and `resume` three steps of AdamW, of which a second engine repeats the last two from
-    the checkpoint after the first.
+    the checkpoint after the first. `scores` makes the scores of `SCORE_OPTIONS` and trains nothing.
     """
 
     run: Run
@@ -74,4 +74,12 @@ GRADIENT_CASES = [
 ]
 ADAM_CASES = [Case("adam", model, packed) for model, packed in product(MODELS, (True, False))]
 RESUME_CASES = [Case("resume", "qwen2", True), Case("resume", "qwen3", False)]
-CASES = sorted([*GRADIENT_CASES, *ADAM_CASES, *RESUME_CASES], key=lambda case: MODELS.index(case.model))
+SCORE_CASES = [
+    Case("scores", model, packed, split)
+    for model, packed, split in product(MODELS, (True, False), ("several", "dynamic"))
+]
+SCORE_OPTIONS = {
+    "thr": dict(length_normalised=True, vocab="vstar", anchor_exclude_self=False),
+    "nthr": dict(length_normalised=False, vocab="full", anchor_exclude_self=True),
+}
+CASES = sorted([*GRADIENT_CASES, *ADAM_CASES, *RESUME_CASES, *SCORE_CASES], key=lambda case: MODELS.index(case.model))

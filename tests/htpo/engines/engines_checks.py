@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import pytest
 import torch
-from engines_cases import LAYOUTS, Case
+from engines_batch import PROMPTS
+from engines_cases import LAYOUTS, SCORE_OPTIONS, Case
 from engines_launch import CaseResult
 from engines_reference import Reference, Weights
 from torch import Tensor
@@ -15,6 +16,7 @@ from recipe.htpo.seams.loss import SUMS_PREFIX
 
 TOKEN_TOLERANCE = 1e-5  # log-probabilities and entropies, absolute
 RELATIVE_TOLERANCE = 1e-5  # loss, group sums, gradient norm, gradients
+SCORE_TOLERANCE = 1e-5  # THR and NTHR scores, of the batch's largest
 WEIGHT_TOLERANCE = 2e-4  # weights after one step of AdamW at a learning rate of 1e-2
 
 
@@ -57,7 +59,33 @@ def check_resume_case(layout: str, case: Case, result: CaseResult, reference: Re
     assert first["lr"] > second["lr"] > 0 and first["loss"] != second["loss"]
 
 
-CHECKS = {"gradient": check_gradient_case, "adam": check_adam_case, "resume": check_resume_case}
+def check_scores_case(layout: str, case: Case, result: CaseResult, reference: Reference) -> None:
+    """Scores and anchors are the double sum over pairs of tokens, and so is every choice that THR and NTHR make."""
+    for name, options in SCORE_OPTIONS.items():
+        scores, anchors = reference.scores(**options)
+        scale = max(float(row.abs().max()) for row in scores)
+        actual, actual_anchors = result.by_row(name), result.by_row(f"{name}_anchors")
+        assert list(actual) == list(actual_anchors) == list(range(len(scores)))
+        for row, expected in enumerate(scores):
+            assert actual[row].dtype == torch.float32 and actual[row].shape == expected.shape
+            assert (actual[row] - expected).abs().max() < SCORE_TOLERANCE * scale, f"{name} of response {row}"
+            assert float(actual_anchors[row]) == pytest.approx(anchors[row], abs=SCORE_TOLERANCE * scale)
+            assert torch.equal(actual[row].sign(), expected.sign())
+        for prompt in (0, 1):
+            rows = [row for row, number in enumerate(PROMPTS) if number == prompt]
+            tau, expected_tau = (
+                min(float(values[row]) for row in rows if row % 2 == 0) for values in (actual_anchors, anchors)
+            )
+            for row in rows:
+                assert torch.equal(actual[row].abs() > tau, scores[row].abs() > expected_tau), f"tokens of {row} kept"
+
+
+CHECKS = {
+    "gradient": check_gradient_case,
+    "adam": check_adam_case,
+    "resume": check_resume_case,
+    "scores": check_scores_case,
+}
 
 
 def check_tokens(actual: Mapping[int, Tensor], expected: list[Tensor]) -> None:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from engines_batch import CLIP, OBJECTIVE, Batch, make_batch, padded, with_old_policy
+from engines_batch import CLIP, OBJECTIVE, PROMPTS, Batch, make_batch, padded, with_old_policy
 from engines_cases import ADAM, TEMPERATURE
 from torch import Tensor
 from transformers import AutoModelForCausalLM
@@ -62,6 +62,45 @@ class Reference:
         log_probs = distribution.gather(-1, padded(batch["responses"])[..., None])[..., 0]
         entropy = -(distribution.exp() * distribution).sum(-1)
         return log_probs, entropy
+
+    @torch.no_grad()
+    def scores(
+        self, length_normalised: bool, vocab: str, anchor_exclude_self: bool
+    ) -> tuple[list[Tensor], list[float]]:
+        """Scores of all responses and their anchors (-1 where there is none), by the double sum over pairs of tokens in
+        fp64; the arguments are those of `influence_scores`."""
+        hidden = self.model.model(
+            input_ids=padded(self.batch["input_ids"]),
+            attention_mask=padded([torch.ones_like(row) for row in self.batch["input_ids"]]),
+            position_ids=padded(self.batch["position_ids"]),
+        ).last_hidden_state.double()
+        scores = [torch.zeros(len(response), dtype=torch.float64) for response in self.batch["responses"]]
+        anchors = [-1.0] * len(scores)
+        for prompt in sorted(set(PROMPTS) - {-1}):
+            rows = [row for row, number in enumerate(PROMPTS) if number == prompt]
+            if len({bool(self.batch["correct"][row]) for row in rows}) < 2:
+                continue
+            valid = {row: self.batch["response_mask"][row].nonzero()[:, 0] for row in rows}
+            start = {row: len(self.batch["prompts"][row]) - 1 for row in rows}
+            h = torch.cat([hidden[row, start[row] + valid[row]] for row in rows])
+            token = torch.cat([self.batch["responses"][row][valid[row]] for row in rows])
+            owner = torch.cat([torch.full((len(valid[row]),), row) for row in rows])
+            error = -(h @ self.model.lm_head.weight.double().T / TEMPERATURE).softmax(-1)
+            error[torch.arange(len(token)), token] += 1
+            if vocab == "vstar":
+                error = error[:, token.unique()]
+            pairs = (error @ error.T) * (h @ h.T)
+            size = torch.tensor([len(valid[row]) for row in owner.tolist()])
+            weight = 1 / size.double() if length_normalised else torch.ones(len(token), dtype=torch.float64)
+            correct = torch.stack(self.batch["correct"])[owner]
+            contribution = pairs * (weight * correct)[:, None]
+            total = contribution.sum(0)
+            for row in rows:
+                scores[row][valid[row]] = total[owner == row]
+                if self.batch["correct"][row]:
+                    own = contribution[owner == row].sum(0) if anchor_exclude_self else 0
+                    anchors[row] = float((total - own)[owner == row].mean())
+        return scores, anchors
 
     def update(self, entropy_source: str) -> Update:
         """Loss, group sums, groups and gradients of the current weights."""

@@ -18,7 +18,7 @@ from unittest import mock
 
 import torch
 from engines_batch import CLIP, OBJECTIVE, Batch, rows_of
-from engines_cases import ADAM, CASES, LAYOUTS, TEMPERATURE, Case, Layout
+from engines_cases import ADAM, CASES, LAYOUTS, SCORE_OPTIONS, TEMPERATURE, Case, Layout
 from tensordict import TensorDict
 from torch import Tensor
 from verl.trainer.config import CheckpointConfig
@@ -40,6 +40,7 @@ from verl.workers.utils.padding import response_from_nested
 import recipe.htpo.seams.loss as loss_module
 from recipe.htpo.objective import load_preset
 from recipe.htpo.seams.groups import split_tokens
+from recipe.htpo.seams.influence import ANCHOR_FIELD, CORRECT_FIELD, MODEL_TYPE, OPTIONS, PROMPT_FIELD, SCORE_FIELD
 
 # With so large an epsilon, AdamW's step is GRADIENT_SCALE * gradient, exactly: the change of the weights tells the
 # gradient after everything that an engine does to it.
@@ -102,7 +103,7 @@ class Actor:
         ranks = layout.data_parallel
         self.worker = TrainingWorker(
             TrainingWorkerConfig(
-                model_type="language_model",
+                model_type=MODEL_TYPE if case.run == "scores" else "language_model",
                 model_config=HFModelConfig(
                     path=str(model),
                     override_config={"attn_implementation": "sdpa"},
@@ -144,6 +145,21 @@ class Actor:
             name: dict(zip(rows, response_from_nested(output[name], mask).unbind(), strict=True))
             for name in ("log_probs", "entropy")
         }
+
+    def scores(self, options: dict[str, Any]) -> tuple[Result, Result]:
+        """Scores and anchors of this rank's responses; empty where verl collects nothing."""
+        data = self.data(calculate_entropy=True, compute_loss=False, **{OPTIONS: options})
+        data[PROMPT_FIELD], data[CORRECT_FIELD] = data["prompt"], data["correct"]
+        rows = data["row"].tolist()
+        output = self.worker.infer_batch(data)
+        if output is None:
+            return {}, {}
+        # NaN, of responses without an anchor, is not equal to itself.
+        anchors = output[ANCHOR_FIELD].nan_to_num(nan=-1.0)
+        return (
+            dict(zip(rows, output[SCORE_FIELD].unbind(), strict=True)),
+            dict(zip(rows, anchors, strict=True)),
+        )
 
     def train(self) -> Result:
         """Metrics of one update, and the groups that the loss made, by row."""
@@ -223,7 +239,15 @@ def steps_after(actor: Actor) -> Result:
     return {"random": random, "metrics": steps, "weights": actor.weights()}
 
 
-RUNS = {"gradient": run_gradient, "adam": run_adam, "resume": run_resume}
+def run_scores(make: Any, directory: Path) -> Result:
+    actor = make()
+    result: Result = {}
+    for name, options in SCORE_OPTIONS.items():
+        result[name], result[f"{name}_anchors"] = actor.scores(options)
+    return result
+
+
+RUNS = {"gradient": run_gradient, "adam": run_adam, "resume": run_resume, "scores": run_scores}
 
 
 def main() -> None:

@@ -31,6 +31,10 @@ PRESETS = (
     "htpo_paper_literal",
     "htpo_released",
     "htpo_released_signfix",
+    "nthr",
+    "thr_exploit",
+    "thr_explore",
+    "thr_htpo",
 )
 
 
@@ -72,6 +76,36 @@ def test_the_base_lists_every_field_and_presets_only_what_differs():
         for cell, row in values.pop("cells", {}).items():
             assert all(base["cells"][cell][key] != value for key, value in row.items()), (name, cell)
         assert all(base[key] != value for key, value in values.items()), name
+
+
+@pytest.mark.parametrize(
+    "weights, message",
+    [
+        ({"name": "thr", "parameters": {}}, "objective.weights: .*'thr'.*missing \\['p'\\]. Valid keys: p, beta"),
+        ({"name": "thr", "parameters": {"p": 1.0}}, "objective.weights: .*p must be strictly between"),
+        ({"name": "ar", "parameters": {"beta": 1}}, "unknown \\['beta'\\].*Valid keys: alpha"),
+        ({"name": "tr"}, "unknown weight 'tr'. Valid weights: none, ar,"),
+        ({"names": "ar"}, "objective.weights has unknown keys: names. Valid keys: name, parameters"),
+        ({"parameters": {"p": 0.1}}, "parameters are {'p': 0.1}, but name is none"),
+        ({"name": "ar", "parameters": 0.2}, "parameters must be a mapping, got 0.2"),
+    ],
+)
+def test_weights_that_cannot_be_are_refused(weights, message):
+    with pytest.raises(ValueError, match=message):
+        load_preset("dapo", {"weights": weights})
+
+
+def test_weights_are_read_and_written():
+    config = load_preset("htpo", {"weights": {"name": "thr", "parameters": {"p": -0.1}}})
+    assert config.weights.name == "thr" and config.weights.parameters.p == -0.1
+    assert config.weights.score_options == {
+        "length_normalised": True,
+        "vocab": "vstar",
+        "anchor_exclude_self": False,
+    }
+    assert ObjectiveConfig.from_mapping(config.to_mapping()) == config
+    assert load_preset("htpo").weights is None
+    assert load_preset("thr_explore").weights.parameters.p == -load_preset("thr_exploit").weights.parameters.p == -0.1
 
 
 def test_htpo_paper_is_the_figure():

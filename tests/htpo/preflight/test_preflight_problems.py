@@ -53,6 +53,11 @@ def test_an_unbounded_penalty_with_several_updates_is_warned_of(sound):
     )
 
 
+def test_asymre_with_a_clipped_loss_is_warned_of(sound):
+    (warning,) = objective_warnings(compose([*sound, "objective=dapo", "objective.weights.name=asymre"]))
+    assert "loss_mode=gpg" in warning
+
+
 # What is broken -> the field that is named, words of the message, words of the remedy.
 CONFIGURATION = [
     (["data.train_files=null"], "data.train_files", "has no value", "set data.train_files="),
@@ -79,6 +84,25 @@ CONFIGURATION = [
     ),
     ([f"{ACTOR}.policy_loss.loss_mode=vanilla"], f"{ACTOR}.policy_loss.loss_mode", "is vanilla", "objective=dapo"),
     (["algorithm.rollout_correction.bypass_mode=True"], "algorithm.rollout_correction.bypass_mode", "entropy", "False"),
+    (["objective.weights.name=ra"], "objective", "Valid weights: none, ar", "correct the field"),
+    (
+        ["objective=nthr", "algorithm.rollout_correction.bypass_mode=True"],
+        "algorithm.rollout_correction.bypass_mode",
+        "no hidden states for objective.weights=nthr",
+        "False",
+    ),
+    (
+        ["objective=thr_explore", "actor_rollout_ref.model.use_fused_kernels=True"],
+        "actor_rollout_ref.model.use_fused_kernels",
+        "no hidden states for objective.weights=thr",
+        "False",
+    ),
+    (
+        ["objective.weights.name=sequence_mask", f"{ROLLOUT}.calculate_log_probs=False"],
+        f"{ROLLOUT}.calculate_log_probs",
+        "compares the sampler's",
+        "True",
+    ),
     (["trainer.v1.trainer_mode=sync"], "trainer.v1.trainer_mode", "does not install", "htpo_sync"),
     (["trainer.v1.trainer_mode=separate_async"], "trainer.v1.trainer_mode", "does not install", "htpo_colocate_async"),
     (["trainer.v1.trainer_mode=htpo_separate_async"], "trainer.v1.trainer_mode", "does not install", "htpo_sync"),

@@ -28,7 +28,7 @@ class ArParameters:
         check_number(self, "alpha", 0, 1)
 
 
-@register_weight("ar", ArParameters)
+@register_weight("ar", ArParameters, needs=("old_log_prob",))
 def ar(batch: WeightBatch, parameters: ArParameters) -> Tensor:
     """Advantage reweighting (arXiv 2505.12929): A <- (alpha pi_old + 1 - alpha) A."""
     return (parameters.alpha * batch.need("old_log_prob").exp() + 1 - parameters.alpha) * batch.advantages
@@ -58,7 +58,7 @@ class SequenceMaskParameters:
         check_number(self, "delta", 0, _LARGE)
 
 
-@register_weight("sequence_mask", SequenceMaskParameters)
+@register_weight("sequence_mask", SequenceMaskParameters, needs=("old_log_prob", "rollout_log_prob"))
 def sequence_mask(batch: WeightBatch, parameters: SequenceMaskParameters) -> Tensor:
     """Off-policy sequence masking (DeepSeek-V3.2): A <- 0 for a response with mean advantage below 0 and a mean of
     `rollout_log_prob - old_log_prob` above delta.
@@ -135,7 +135,7 @@ class GtpoParameters:
         check_number(self, "alpha2", 0, _LARGE)
 
 
-@register_weight("gtpo", GtpoParameters)
+@register_weight("gtpo", GtpoParameters, needs=("entropy",))
 def gtpo(batch: WeightBatch, parameters: GtpoParameters) -> Tensor:
     """GTPO (arXiv 2508.04349): token rewards by old-policy entropy H, normalised over the prompt's tokens of a side.
 

@@ -22,5 +22,6 @@ class Reductions:
 
     def token_sum(self, value: Tensor) -> Tensor:
         """Sum over the parts of the prompt's tokens: sequence parts (context parallel, Ulysses) and data-parallel
-        ranks among which its responses are spread. The parts hold the same columns of the vocabulary."""
+        ranks among which its responses are spread. The parts hold the same columns of the vocabulary. `value` may be
+        overwritten."""
         return value

@@ -3,13 +3,13 @@
 """Advantage transforms: how much a token counts. Registered by name, each with the dataclass of its parameters.
 
 To add one: write a frozen dataclass that checks its values, and a function `(batch, parameters) -> advantages`
-decorated with `@register_weight("name", Parameters)`. Transforms only see quantities of the old policy and have no
-gradient; the policy loss that follows is any.
+decorated with `@register_weight("name", Parameters, needs=("old_log_prob",))`. Transforms only see quantities of the
+old policy and have no gradient; the policy loss that follows is any.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -86,21 +86,43 @@ class WeightBatch:
         return advantage.to(self.advantages.dtype)[:, None].expand_as(self.advantages).where(self.valid, 0)
 
 
+Need = Literal["old_log_prob", "rollout_log_prob", "entropy", "score", "anchor"]
 Weight = Callable[[WeightBatch, Any], Tensor]
-_WEIGHTS: dict[str, tuple[Weight, type]] = {}
+WeightMetrics = Callable[[WeightBatch, Any], dict[str, float]]
 
 
-def register_weight(name: str, parameters: type) -> Callable[[Weight], Weight]:
+class _Registered(NamedTuple):
+    weight: Weight
+    parameters: type
+    needs: tuple[Need, ...]
+    metrics: WeightMetrics | None
+
+
+_WEIGHTS: dict[str, _Registered] = {}
+
+NO_WEIGHT = "none"
+"""The name in a configuration that leaves the advantages as they are."""
+
+
+def register_weight(
+    name: str, parameters: type, needs: tuple[Need, ...] = (), metrics: WeightMetrics | None = None
+) -> Callable[[Weight], Weight]:
     """Decorator that makes a transform available as `weights: {name: <name>, parameters: ...}`.
+
+    Args:
+        name: what a configuration calls it.
+        parameters: its frozen dataclass.
+        needs: the optional fields of `WeightBatch` that it reads.
+        metrics: what it has to say of a batch besides the advantages.
 
     Raises:
         ValueError: if the name is taken.
     """
 
     def decorate(weight: Weight) -> Weight:
-        if name in _WEIGHTS:
+        if name in _WEIGHTS or name == NO_WEIGHT:
             raise ValueError(f"weight {name!r} is already registered")
-        _WEIGHTS[name] = weight, parameters
+        _WEIGHTS[name] = _Registered(weight, parameters, needs, metrics)
         return weight
 
     return decorate
@@ -127,8 +149,8 @@ class WeightConfig:
                 values out of range.
         """
         if name not in _WEIGHTS:
-            raise ValueError(f"unknown weight {name!r}. Valid weights: {', '.join(weight_names())}")
-        made_of = _WEIGHTS[name][1]
+            raise ValueError(f"unknown weight {name!r}. Valid weights: {', '.join((NO_WEIGHT, *weight_names()))}")
+        made_of = _WEIGHTS[name].parameters
         valid = [field.name for field in fields(made_of)]
         given = dict(parameters or {})
         unknown = [key for key in given if key not in valid]
@@ -146,7 +168,34 @@ class WeightConfig:
     @torch.no_grad()
     def __call__(self, batch: WeightBatch) -> Tensor:
         """Advantages `[B, T]` of the transform; 0 outside the response mask."""
-        return _WEIGHTS[self.name][0](batch, self.parameters).where(batch.valid, 0)
+        return _WEIGHTS[self.name].weight(batch, self.parameters).where(batch.valid, 0)
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """The optional fields of `WeightBatch` that the transform reads."""
+        return _WEIGHTS[self.name].needs
+
+    @property
+    def score_options(self) -> dict[str, Any] | None:
+        """Arguments of `influence_scores`; None for a transform without scores."""
+        return self.parameters.score_options if "score" in self.needs else None
+
+    @torch.no_grad()
+    def metrics(self, batch: WeightBatch, advantages: Tensor) -> dict[str, float]:
+        """The transform's own metrics; `weights/changed_frac`, the share of valid tokens with another advantage, and
+        `weights/size_ratio`, the sum of |A| against the base estimator's.
+
+        Args:
+            batch: what the transform saw.
+            advantages: what it returned.
+        """
+        base = batch.need("advantages")
+        changed = (advantages != base) & batch.valid
+        own = _WEIGHTS[self.name].metrics
+        return {
+            "weights/changed_frac": float(changed.sum() / batch.valid.sum().clamp(min=1)),
+            "weights/size_ratio": float(advantages.abs().sum() / base.abs().sum()) if bool(base.any()) else 0.0,
+        } | ({} if own is None else own(batch, self.parameters))
 
 
 def check_number(parameters: Any, name: str, low: float, high: float) -> None:

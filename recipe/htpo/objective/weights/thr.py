@@ -8,7 +8,7 @@ Prompts whose responses are all correct or all wrong keep their advantages.
 
 import sys
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -39,6 +39,11 @@ class ThrParameters:
             raise ValueError(f"p must be strictly between -1 and 1, got {self.p}: it would zero the tokens of one sign")
         _check_tau(self)
 
+    @property
+    def score_options(self) -> dict[str, Any]:
+        """Arguments of `influence_scores`."""
+        return _score_options(self, length_normalised=True)
+
 
 @dataclass(frozen=True, kw_only=True)
 class NthrParameters:
@@ -61,6 +66,19 @@ class NthrParameters:
         else:
             check_number(self, "eta", 0, 1)
         _check_tau(self)
+
+    @property
+    def score_options(self) -> dict[str, Any]:
+        """Arguments of `influence_scores`."""
+        return _score_options(self, length_normalised=False)
+
+
+def _score_options(parameters: ThrParameters | NthrParameters, *, length_normalised: bool) -> dict[str, Any]:
+    return {
+        "length_normalised": length_normalised,
+        "vocab": parameters.vocab,
+        "anchor_exclude_self": parameters.anchor_exclude_self,
+    }
 
 
 def _check_tau(parameters: ThrParameters | NthrParameters) -> None:
@@ -103,7 +121,21 @@ def _kept(batch: WeightBatch, parameters: ThrParameters) -> tuple[Tensor, _Terms
     return batch.need("score").abs() > terms.tau[:, None], terms
 
 
-@register_weight("thr", ThrParameters)
+@torch.no_grad()
+def thr_metrics(batch: WeightBatch, parameters: ThrParameters) -> dict[str, float]:
+    """`thr/kept_frac` and `thr/pos_frac` (THR > 0) of the tokens of mixed prompts, `thr/tau` and
+    `thr/tau_negative_rate`, means over mixed prompts. Without mixed prompts all are 0."""
+    kept, terms = _kept(batch, parameters)
+    inside = terms.mixed[:, None] & batch.valid
+    return {
+        "thr/kept_frac": _share(kept, inside),
+        "thr/pos_frac": _share(thr_scores(batch) > 0, inside),
+        "thr/tau": _prompt_mean(batch, terms.tau, terms.mixed),
+        "thr/tau_negative_rate": _prompt_mean(batch, terms.tau < 0, terms.mixed),
+    }
+
+
+@register_weight("thr", ThrParameters, needs=("score", "anchor"), metrics=thr_metrics)
 def thr_weight(batch: WeightBatch, parameters: ThrParameters) -> Tensor:
     """A <- 1[|THR| > tau] (1 + sign(THR) p) A."""
     kept, terms = _kept(batch, parameters)
@@ -130,28 +162,6 @@ def _eta(batch: WeightBatch, parameters: NthrParameters) -> Tensor:
             return torch.full_like(p, float(number))
 
 
-@register_weight("nthr", NthrParameters)
-def nthr_weight(batch: WeightBatch, parameters: NthrParameters) -> Tensor:
-    """A <- eta A on the tokens of wrong responses with s > tau."""
-    selected, _ = _selected(batch, parameters)
-    eta = _eta(batch, parameters).to(batch.advantages.dtype)[:, None]
-    return torch.where(selected, eta * batch.advantages, batch.advantages)
-
-
-@torch.no_grad()
-def thr_metrics(batch: WeightBatch, parameters: ThrParameters) -> dict[str, float]:
-    """`thr/kept_frac` and `thr/pos_frac` (THR > 0) of the tokens of mixed prompts, `thr/tau` and
-    `thr/tau_negative_rate`, means over mixed prompts. Without mixed prompts all are 0."""
-    kept, terms = _kept(batch, parameters)
-    inside = terms.mixed[:, None] & batch.valid
-    return {
-        "thr/kept_frac": _share(kept, inside),
-        "thr/pos_frac": _share(thr_scores(batch) > 0, inside),
-        "thr/tau": _prompt_mean(batch, terms.tau, terms.mixed),
-        "thr/tau_negative_rate": _prompt_mean(batch, terms.tau < 0, terms.mixed),
-    }
-
-
 @torch.no_grad()
 def nthr_metrics(batch: WeightBatch, parameters: NthrParameters) -> dict[str, float]:
     """`nthr/selected_frac` of the tokens of wrong responses of mixed prompts; `nthr/eta`, `nthr/tau` and
@@ -163,6 +173,14 @@ def nthr_metrics(batch: WeightBatch, parameters: NthrParameters) -> dict[str, fl
         "nthr/tau": _prompt_mean(batch, terms.tau, terms.mixed),
         "nthr/tau_negative_rate": _prompt_mean(batch, terms.tau < 0, terms.mixed),
     }
+
+
+@register_weight("nthr", NthrParameters, needs=("score", "anchor"), metrics=nthr_metrics)
+def nthr_weight(batch: WeightBatch, parameters: NthrParameters) -> Tensor:
+    """A <- eta A on the tokens of wrong responses with s > tau."""
+    selected, _ = _selected(batch, parameters)
+    eta = _eta(batch, parameters).to(batch.advantages.dtype)[:, None]
+    return torch.where(selected, eta * batch.advantages, batch.advantages)
 
 
 def _share(part: Tensor, whole: Tensor) -> float:
