@@ -217,7 +217,7 @@ class HeadInputs:
         by_prompt = prompt.argsort(stable=True).split(
             torch.bincount(prompt, minlength=len(self._prompts.correct)).tolist()
         )
-        offsets = response_mask.offsets().cpu()
+        offsets = response_mask.offsets().cpu()  # type: ignore[attr-defined]
         scores = torch.zeros(int(offsets[-1]), dtype=torch.float32)
         anchors = torch.full((len(offsets) - 1,), torch.nan, dtype=torch.float32)
         for index, (correct, tokens) in enumerate(zip(self._prompts.correct, by_prompt, strict=True)):
@@ -243,7 +243,7 @@ class InfluencePass(_Engine):
     def __init__(self, model_config: Any, *args: Any, **kwargs: Any) -> None:
         # The name has chosen the class; to the rest of verl this is a language model (fsdp/transformer_impl.py:293).
         model_config.model_type = "language_model"
-        super().__init__(model_config, *args, **kwargs)
+        super().__init__(model_config, *args, **kwargs)  # type: ignore[call-arg]
 
     def infer_batch(self, data: TensorDict, loss_function: Any = None) -> Any:
         """verl's forward pass; with `OPTIONS` in the data its model output also has the scores."""

@@ -46,7 +46,7 @@ class InfluenceFSDPEngine(InfluencePass, FSDPEngineWithLMHead):
 
     def _slots(self, output_args: dict[str, Any], input_ids: Tensor) -> Tensor:
         """Slots of the tokens, as verl finds their log-probabilities (`prepare_model_outputs` of its engine)."""
-        offsets = input_ids.offsets()
+        offsets = input_ids.offsets()  # type: ignore[attr-defined]
         if "temperature_rmpad" not in output_args:
             lengths = offsets.diff()
             width = int(lengths.max())

@@ -25,7 +25,7 @@ from recipe.htpo.seams.responses import COUNTS, DroppedGroups, ResponseFacts
 from recipe.htpo.seams.run_life import RunLifeMixin
 from recipe.htpo.seams.tokens import DUMP_FIELD, TokenDump
 from recipe.htpo.seams.validation import ValidationMixin
-from recipe.htpo.seams.weights import WeightsMixin
+from recipe.htpo.seams.weighing import WeightsMixin
 
 # verl compares `trainer_mode` with these strings (verl/trainer/ppo/v1/trainer_base.py:153,731,902,...), so each
 # trainer is registered under a name of its own and runs under verl's.
