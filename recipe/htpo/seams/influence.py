@@ -229,9 +229,9 @@ class HeadInputs:
             )
             with _tensor_cores(hidden.dtype):
                 result = influence_scores(of_prompt, head, reductions=GroupReductions(ranks), **options)
-            scores[offsets[row[tokens]] + place[tokens]] = result.score.cpu()
+            scores[offsets[row[tokens]] + place[tokens]] = result.score.float().cpu()
             here = (self._prompts.prompt == index).nonzero()[:, 0]
-            anchors[here] = result.anchor.cpu()[self._prompts.response[here]]
+            anchors[here] = result.anchor.float().cpu()[self._prompts.response[here]]
         return _reduced(scores.to(device), ranks.sequence).cpu(), anchors
 
 
