@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.weak import WeakIdKeyDictionary
 from weights_reference import anchors, is_mixed, pair_scores, prompt
 
@@ -278,6 +279,35 @@ class _PeakMemory(TorchDispatchMode):
                 self._alive[storage] = storage.nbytes()
         self.peak = max(self.peak, sum(self._alive.values()))
         return result
+
+
+@pytest.mark.parametrize("vocab", ["vstar", "full"])
+def test_the_work_is_that_of_the_table_in_docs_thr(vocab):
+    """2 V d per token for the normaliser, 4 V' d per token for the scores and per correct token for M."""
+    vocabulary, width, length = 200, 8, 30
+    generator = torch.Generator().manual_seed(0)
+    response = torch.arange(4).repeat_interleave(length)
+    token = torch.randint(vocabulary // 4, response.shape, generator=generator)
+    hidden = torch.randn(len(response), width, generator=generator)
+    head = Head(torch.randn(vocabulary, width, generator=generator))
+
+    def product(_, left, right, **kwargs):
+        return 2 * left[0] * left[1] * right[1]
+
+    # torch counts the product that is written to a new tensor, and not the one in place.
+    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: product}) as flop:
+        influence_scores(
+            PromptTokens(hidden, token, response, torch.tensor([True, False, False, False])),
+            head,
+            length_normalised=True,
+            vocab=vocab,
+            token_chunk=16,
+            vocab_block=64,
+        )
+    columns = len(token.unique()) if vocab == "vstar" else vocabulary
+    tokens, correct = len(response), length
+    expected = 2 * vocabulary * width * tokens + 4 * columns * width * (tokens + correct)
+    assert flop.get_total_flops() == expected
 
 
 @pytest.mark.parametrize("exclude", [False, True])
