@@ -32,6 +32,8 @@ TAIL_LINES = 25
 LITTLE_DISK = 64 << 20
 STATS_FILE = "process_stats.json"
 RAY_LOGS = "ray_logs"
+# Bytes of `/ray/session_2026-11-24_13-16-40_573179_1234567/sockets/plasma_store`, and some more.
+RAY_SOCKET = 72
 
 
 class _Interrupted(Exception):
@@ -104,13 +106,15 @@ def supervise(command: list[str], output_dir: Path) -> int:
 
 
 def _environment(own: Path) -> dict[str, str]:
-    """The run's environment: a temporary directory of its own, for Ray too, unless there is a Ray to be joined.
+    """The run's environment: a temporary directory of its own, for Ray too where that can be.
 
-    Ray finds one that `ray start` started on this machine by a file in its own temporary directory.
+    Ray finds a cluster that `ray start` started on this machine by a file in its usual temporary directory, and the
+    paths of its sockets have 107 bytes at most.
     """
     environment = {**os.environ, "TMPDIR": str(own)}
     usual = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
-    if os.environ.get("RAY_ADDRESS") or Path(usual, "ray", "ray_current_cluster").exists():
+    joins = os.environ.get("RAY_ADDRESS") or Path(usual, "ray", "ray_current_cluster").exists()
+    if joins or len(str(own)) + RAY_SOCKET > 107:
         environment["RAY_TMPDIR"] = usual
     else:
         environment.pop("RAY_TMPDIR", None)
