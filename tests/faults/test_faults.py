@@ -52,7 +52,7 @@ def test_inside(make_run: Callable[..., FaultyRun], report: Report, out: Path, f
         "fsdp",
         6,
         f"reward.custom_reward_function.path={HERE / 'fault_points.py'}",
-        "+actor_rollout_ref.model.external_lib=fault_points",
+        "actor_rollout_ref.model.external_lib=fault_points",
         PYTHONPATH=os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")])),
         **{fault_points.SWITCHES: str(out / "switches")},
     )
