@@ -101,14 +101,20 @@ def compare(runs: Sequence[Run], baseline: str | None = None, contaminated: Cont
         raise ValueError(f"--baseline {baseline}: there is no such arm; there are {', '.join(by_name)}")
     chosen = baseline or (BASELINE if BASELINE in by_name else arms[0].name)
     arms.sort(key=lambda arm: arm.name != chosen)
-    comparison = Comparison(arms, chosen, [], {}, [run_note for run in runs if (run_note := _note(run))])
+    comparison = Comparison(arms, chosen, [], {}, _early(runs))
     for source in sorted({name for run in runs for found in run.evaluations.values() for name in found}):
         _add_source(comparison, source, contaminated)
     return comparison
 
 
-def _note(run: Run) -> str:
-    return f"{run.name} {run.note}" if run.note else ""
+def _early(runs: Sequence[Run]) -> list[str]:
+    """Runs whose last evaluation is not that of the last step asked for."""
+    found = [f"{run.name} ({run.note.removeprefix('ended early: ')})" for run in runs if run.note]
+    return (
+        [f"{len(found)} of {len(runs)} runs ended early and count as they were then: {'; '.join(found)}"]
+        if found
+        else []
+    )
 
 
 def _add_source(comparison: Comparison, source: str, contaminated: Contaminated | None) -> None:

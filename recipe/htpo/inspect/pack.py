@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Dumped tokens as one compressed text for a page: ten to fourteen bytes a token before compression.
 
-Numbers of a token are rounded to half precision. Where a page needs sums it takes those of `totals`, not these.
+Numbers of a token are rounded to half precision. A response's sums are exact, so that totals of what is shown are, too.
 """
 
 import base64
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recipe.htpo.inspect.dump import OPTIONAL, StepDump
+from recipe.htpo.objective.config import GROUP_IDS
 from recipe.htpo.objective.loss import STATE_BITS
 
 _RESPONSE_FACTS = ("step", "response", "epoch", "source", "correct", "hard", "pass_rate")
@@ -40,10 +41,10 @@ def pack(dumps: Sequence[StepDump]) -> str:
         for name, values in _numbers(dump).items():
             columns.setdefault(name, []).append(values)
         rows = dump.table.select([*_RESPONSE_FACTS, "prompt", "uid"]).to_pylist()
-        for row, length in zip(rows, dump.lengths.tolist(), strict=True):
+        for row, length, sums in zip(rows, dump.lengths.tolist(), _sums(dump), strict=True):
             prompt = prompts.setdefault((row["step"], row["uid"]), len(prompts))
             responses.append({name: row[name] for name in _RESPONSE_FACTS} | {"prompt": prompt, "tokens": length})
-            responses[-1]["text"] = row["prompt"]
+            responses[-1] |= {"text": row["prompt"], "sums": sums}
     # A prompt's text comes once, with the first of its responses.
     seen: set[int] = set()
     for response in responses:
@@ -69,6 +70,21 @@ def pack(dumps: Sequence[StepDump]) -> str:
     return base64.b64encode(zlib.compress(b"".join([len(text).to_bytes(4, "little"), text, *planes]), 9)).decode()
 
 
+def _sums(dump: StepDump) -> list[dict[int, list[float]]]:
+    """For each response, `group -> [entropy, ratio]` summed over its tokens; unknown entropies count as 0."""
+    place = np.repeat(np.arange(len(dump.lengths)), dump.lengths) * 16 + (dump.flat("state") & 15)
+    size = len(dump.lengths) * 16
+    table = [
+        np.bincount(place, np.nan_to_num(dump.flat(name), nan=0.0, posinf=0.0, neginf=0.0), size).reshape(-1, 16)
+        for name in ("entropy", "ratio")
+    ]
+    tokens = np.bincount(place, minlength=size).reshape(-1, 16)
+    return [
+        {group: [float(f"{sums[row, group]:.7g}") for sums in table] for group in GROUP_IDS if tokens[row, group]}
+        for row in range(len(tokens))
+    ]
+
+
 def _numbers(dump: StepDump) -> Mapping[str, NDArray[Any]]:
     state = dump.flat("state")
     alive = (state & STATE_BITS["alive"]) > 0
@@ -88,7 +104,8 @@ def _half(values: NDArray[Any]) -> NDArray[np.uint16]:
     """Half precision with 8 bits of mantissa: three digits, and a fifth less to store."""
     limit = np.finfo(np.float16).max
     bits = np.clip(values, -limit, limit).astype(np.float16).view(np.uint16)
-    return ((bits.astype(np.uint32) + 2) & 0xFFFC).astype(np.uint16)
+    # Half a step less one, and one more where the last kept bit is set: to the nearest, ties to even.
+    return ((bits.astype(np.uint32) + 1 + ((bits >> 2) & 1)) & 0xFFFC).astype(np.uint16)
 
 
 def _planes(values: NDArray[Any], wide: bool) -> list[bytes]:

@@ -246,8 +246,13 @@ function start({ head, columns }) {
         for (const sum of [sums[id], sums[0]]) {
           sum.tokens++; sum.kept += fired === 0; sum.clip += clipActive(state); sum.replaced += fired === 2;
           sum.low += (state & 16) > 0; sum.high += (state & 32) > 0;
-          sum.entropy += columns.entropy[i]; sum.ratio += Math.exp(columns.log_ratio[i]);
+          if (view.rule) { sum.entropy += columns.entropy[i]; sum.ratio += Math.exp(columns.log_ratio[i]); }
         }
+      }
+      // Exact, unless a rule picks single tokens.
+      for (const [id, [entropy, ratio]] of Object.entries(view.rule ? {} : response.sums)) {
+        if (view.group && id !== view.group) continue;
+        for (const sum of [sums[id], sums[0]]) { sum.entropy += entropy; sum.ratio += ratio; }
       }
     }
     const step = view.step || (Object.keys(data.steps).length === 1 ? Object.keys(data.steps)[0] : "");

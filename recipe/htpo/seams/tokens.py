@@ -8,6 +8,7 @@ micro-batch that has any. After the update the trainer joins them with its facts
 nodes must see `htpo.output_dir`.
 """
 
+import contextlib
 import itertools
 import os
 from collections.abc import Sequence
@@ -201,3 +202,5 @@ class TokenDump:
     def _remove_parts(self) -> None:
         for path in (self.run_dir / TOKENS_DIR / _PARTS).glob("*"):
             path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            (self.run_dir / TOKENS_DIR / _PARTS).rmdir()

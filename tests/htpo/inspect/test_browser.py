@@ -60,6 +60,11 @@ def test_totals_are_those_of_the_dump(tab, run_dir):
         name = next(name for name in rows if name.startswith(str(group)))
         members = (states & 15) == group
         assert rows[name][0] == str(members.sum())
+        numbers = {
+            column: np.concatenate([dump.flat(column) for dump in read_dump(run_dir)])[members].mean()
+            for column in ("entropy", "ratio")
+        }
+        assert [float(cell) for cell in rows[name][7:9]] == pytest.approx(list(numbers.values()), abs=6e-5)
         assert float(rows[name][1].removesuffix(" %")) == pytest.approx(100 * members.mean(), abs=0.006)
 
 
