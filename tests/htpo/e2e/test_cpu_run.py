@@ -14,6 +14,8 @@ import psutil
 import pytest
 from training_process import SCRIPT, TrainingProcess
 
+from recipe.htpo.inspect.dump import read_dump
+from recipe.htpo.inspect.totals import compare
 from recipe.htpo.run.metrics_log import Steps, read_steps, validation_accuracy
 
 pytestmark = pytest.mark.slow
@@ -39,7 +41,7 @@ def story(
         steps=STEPS,
         command=SCRIPT,
         environment=script_environment,
-        further=["trainer.test_freq=100"],
+        further=["trainer.test_freq=100", "htpo.dump_tokens.steps=[1,4]", "htpo.dump_tokens.prompts=null"],
     )
     kill_resume.run(story, ["save"], seed=1)
     return story
@@ -87,6 +89,20 @@ def test_groups_are_present(steps: Steps) -> None:
         assert 0.15 < sum(share[g] for g in (2, 4, 6, 8)) < 0.5
         assert steps[step]["htpo/prompts"] == 8
         assert steps[step]["htpo/treated_frac"] > 0
+
+
+def test_dumped_tokens_add_up_to_the_logged_metrics(story: kill_resume.Story, steps: Steps) -> None:
+    """Every token of a step, written by the worker, as the loss had it; step 4 is that of the second start."""
+    first, last = read_dump(story.output_dir)
+    for dump in (first, last):
+        assert dump.is_whole and len(dump.table) == dump.facts["responses"] == 8 * 4
+        comparison = compare(dump, steps[dump.step])
+        assert comparison.compared > 60 and comparison.different == ()
+    assert (first.step, last.step) == (1, STEPS)
+    # One response, and its prompt, as they can be read.
+    row = last.table.slice(0, 1).to_pylist()[0]
+    assert set("".join(row["token_text"])) & set("0123456789") and set(row["prompt"]) <= set("0123456789+-")
+    assert row["source"] == "arithmetic"
 
 
 def test_rollout_agrees_with_trainer(steps: Steps) -> None:
