@@ -3,6 +3,7 @@
 """The faults: what is done to a run, and what came of it."""
 
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -84,6 +85,8 @@ def _see(run: FaultyRun, result: Result, traces: fault_findings.Traces, supervis
             time.sleep(0.5)
         code = run.process.returncode if run.process else None
         result.outcome = f"ended after {time.monotonic() - began:.0f} s, code {code}"
+        if supervised:
+            result.outcome += f": {reason(run.log() + run.shown())}"
     result.findings += [finding for finding in traces.left() if supervised or "running" in finding]
     left = set(traces.files_left())
     run.end()
@@ -145,7 +148,7 @@ def one_fault(
         result.findings.append(f"neither went on nor ended within {END_S:.0f} s")
     if run.ended() and run.recorded() < run.steps:
         code = run.process.returncode if run.process else None
-        result.outcome = f"ended after {time.monotonic() - began:.0f} s, code {code}: {reason(run.log())}"
+        result.outcome = f"ended after {time.monotonic() - began:.0f} s, code {code}: {reason(run.log() + run.shown())}"
         result.findings += list(traces.left())
         run.end()
         whole = run.whole()
@@ -163,9 +166,10 @@ def one_fault(
 
 
 def reason(log: str) -> str:
-    """The last line of a log that names an error."""
-    lines = [line.strip() for line in log.splitlines() if "Error" in line or "HTPO watchdog" in line]
-    return lines[-1][-160:] if lines else "no reason in the log"
+    """The last error that a log names."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", log)
+    found = re.findall(r"(?:HTPO watchdog: [^;]*|\b(?:\w+\.)*\w*(?:Error|Exception): .*)", plain)
+    return found[-1].strip()[:200] if found else "no reason in the log"
 
 
 def switched(run: FaultyRun, fault: str) -> Callable[[], AbstractContextManager[None]]:

@@ -123,6 +123,10 @@ class FaultyRun:
             stream.seek(self.log_offset)
             return stream.read().decode(errors="replace")
 
+    def shown(self) -> str:
+        """What this start's supervisor has printed."""
+        return (self.logs / f"start_{self.starts - 1}.txt").read_text(errors="replace")
+
     def recorded(self) -> int:
         return max(read_steps(self.output_dir), default=0)
 

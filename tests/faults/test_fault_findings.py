@@ -5,6 +5,7 @@
 import json
 
 import fault_findings
+import fault_scenarios
 import fault_table
 import pytest
 from faulty_run import FaultyRun
@@ -43,6 +44,15 @@ def test_a_start_that_went_back_is_seen(run):
     (run.output_dir / "log.txt").write_text("Resuming from x, setting global step to 3\n")
     assert list(fault_findings.of_resume(run, [2, 3])) == []
     assert list(fault_findings.of_resume(run, [3, 4])) == ["resumed from 3, the whole checkpoints were [3, 4]"]
+
+
+def test_the_reason_is_the_last_error_of_the_log():
+    log = "ValueError: first\n\x1b[36m(pid=1)\x1b[0m torch.cuda.OutOfMemoryError: last\nTraceback\n"
+    assert fault_scenarios.reason(log) == "torch.cuda.OutOfMemoryError: last"
+    assert fault_scenarios.reason(log + "HTPO watchdog: no progress for 3 s in x; y") == (
+        "HTPO watchdog: no progress for 3 s in x"
+    )
+    assert fault_scenarios.reason("all is well") == "no reason in the log"
 
 
 def test_the_table_counts_kills_without_findings():
