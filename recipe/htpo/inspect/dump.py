@@ -118,9 +118,16 @@ def measured(
     old_log_prob: Tensor,
     advantages: Tensor,
     entropy: Tensor | None,
-    **optional: Tensor | None,
+    base_advantages: Tensor | None = None,
+    thr: Tensor | None = None,
 ) -> dict[str, NDArray[Any]]:
-    """The columns of `MEASURED` and `OPTIONAL` for packed tokens `[T_total]`, on the host; NaN where not known."""
+    """The columns of `MEASURED` and `OPTIONAL` for packed tokens `[T_total]`, on the host; NaN where not known.
+
+    `base_advantages` are those that an advantage transform weighed; the weight of a token without one is 1.
+    """
+    weight = None
+    if base_advantages is not None:
+        weight = torch.where(base_advantages == 0, 1.0, advantages / base_advantages)
     columns = {
         "state": output.state,
         "entropy": torch.full_like(output.ratio, torch.nan) if entropy is None else entropy,
@@ -129,7 +136,7 @@ def measured(
         "ratio": output.ratio,
         "advantage": advantages,
         "loss": output.loss,
-    } | {name: values for name, values in optional.items() if values is not None}
+    } | {name: values for name, values in (("weight", weight), ("thr", thr)) if values is not None}
     return {
         name: values.detach().to("cpu", torch.int16 if name == "state" else torch.float32).numpy()
         for name, values in columns.items()

@@ -171,7 +171,9 @@ class Lab:
         )
         if self._tokens:
             split_by = entropy if self.plan.objective.entropy_source == "current" else batch.entropy[rows][mask]
-            self._tokens.add(rows, mask.sum(-1), output, log_probs, old_log_probs, advantages, split_by)
+            extra = {"base_advantages": batch.base_advantages, "thr": batch.score}
+            chosen = {name: values[rows][mask] for name, values in extra.items() if values is not None}
+            self._tokens.add(rows, mask.sum(-1), output, log_probs, old_log_probs, advantages, split_by, **chosen)
         marks = (
             output.replaced,
             output.detached,
@@ -210,6 +212,10 @@ class _Batch:
     """`[B]` bool."""
     correct: Tensor
     """`[B]` bool."""
+    base_advantages: Tensor | None = None
+    """`[B, T]`, before they were weighed; only where they were."""
+    score: Tensor | None = None
+    """`[B, T]`, of an advantage transform that has one."""
 
     @classmethod
     def make(cls, samples: list[Sample], correct: Tensor, plan: RunPlan) -> "_Batch":

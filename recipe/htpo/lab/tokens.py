@@ -57,9 +57,10 @@ class StepTokens:
         old_log_prob: Tensor,
         advantages: Tensor,
         entropy: Tensor,
+        **optional: Tensor,
     ) -> None:
         """Take the packed tokens `[T_total]` of an update's rows `[R]`, whose lengths are `[R]`."""
-        columns = measured(output, log_prob, old_log_prob, advantages, entropy)
+        columns = measured(output, log_prob, old_log_prob, advantages, entropy, **optional)
         ends = np.cumsum(lengths.numpy())[:-1]
         split = {name: np.split(values, ends) for name, values in columns.items()}
         for place, row in enumerate(rows.tolist()):

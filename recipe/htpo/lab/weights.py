@@ -39,7 +39,8 @@ def weighed(batch: Any, weights: WeightConfig | None, model: FastModel, response
         anchor=anchor,
     )
     advantages = weights(given)
-    return replace(batch, advantages=advantages), weights.metrics(given, advantages)
+    weighed_batch = replace(batch, advantages=advantages, base_advantages=batch.advantages, score=score)
+    return weighed_batch, weights.metrics(given, advantages)
 
 
 def _scores(batch: Any, options: dict[str, Any], model: FastModel, responses: int) -> tuple[Tensor, Tensor]:

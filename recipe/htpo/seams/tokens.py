@@ -27,12 +27,17 @@ from transformers import PreTrainedTokenizerBase
 
 from recipe.htpo.inspect.dump import TOKENS_DIR, DumpConfig, Response, measured, write_parquet, write_step
 from recipe.htpo.objective import ObjectiveConfig, TokenLossOutput, difficulty
+from recipe.htpo.seams.influence import SCORE_FIELD
 from recipe.htpo.seams.responses import ResponseFacts
 
 # Dense int64 field `[B]` of a batch: step * ROWS + row of a response that is written, -1 of others.
 DUMP_FIELD = "htpo_dump"
 ROWS = 1_000_000
 
+# Jagged field of the advantages before `objective.weights`, in a step that is written.
+BASE_FIELD = "htpo_base_advantages"
+
+_OPTIONAL_FIELDS = {"base_advantages": BASE_FIELD, "thr": SCORE_FIELD}
 _PARTS = "parts"
 _part_number = itertools.count()
 
@@ -55,14 +60,16 @@ class PartWriter:
         if not len(rows):
             return
         lengths = self.data["response_mask"].offsets().diff()[rows]
-        inside = torch.arange(log_prob.shape[1], device=log_prob.device) < lengths[:, None]
+        width = log_prob.shape[1]
+        inside = torch.arange(width, device=log_prob.device) < lengths[:, None]
 
         def packed(values: Tensor) -> Tensor:
             return values[rows][inside]
 
         entropy = self.entropy
         if entropy is None and "entropy" in self.data:
-            entropy = self.data["entropy"].to_padded_tensor(0)[:, : log_prob.shape[1]]
+            entropy = self._padded("entropy", width)
+        optional = {name: field for name, field in _OPTIONAL_FIELDS.items() if field in self.data}
         columns = measured(
             TokenLossOutput(
                 loss=packed(output.loss),
@@ -74,6 +81,7 @@ class PartWriter:
             packed(old_log_prob),
             packed(advantages),
             None if entropy is None else packed(entropy),
+            **{name: packed(self._padded(field, width)) for name, field in optional.items()},
         )
         offsets = pa.array(np.concatenate([[0], lengths.cumsum(0).cpu().numpy()]).astype(np.int32))
         table = pa.table(
@@ -84,6 +92,9 @@ class PartWriter:
         # Processes that share a row's tensors write it each; the rank tells them apart.
         name = f"{rank:06d}_{os.getpid()}_{next(_part_number):09d}.parquet"
         write_parquet(table, self.run_dir / TOKENS_DIR / _PARTS / name)
+
+    def _padded(self, field: str, width: int) -> Tensor:
+        return self.data[field].to_padded_tensor(0)[:, :width]
 
 
 class TokenDump:

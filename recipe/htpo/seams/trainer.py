@@ -23,7 +23,7 @@ from recipe.htpo.seams.groups import split_tokens
 from recipe.htpo.seams.loss import GROUPS_FIELD, SUMS_PREFIX, htpo_loss
 from recipe.htpo.seams.responses import COUNTS, DroppedGroups, ResponseFacts
 from recipe.htpo.seams.run_life import RunLifeMixin
-from recipe.htpo.seams.tokens import DUMP_FIELD, TokenDump
+from recipe.htpo.seams.tokens import BASE_FIELD, DUMP_FIELD, TokenDump
 from recipe.htpo.seams.validation import ValidationMixin
 from recipe.htpo.seams.weighing import WeightsMixin
 
@@ -95,6 +95,8 @@ class HTPOTrainerMixin(RunLifeMixin, ValidationMixin, WeightsMixin):
                 select_fields=["uid", "data_source", "prompts", "responses"],
             )
             fields[DUMP_FIELD] = self.tokens.mark(self.global_steps, rows, facts, hard, texts)
+            if self.base_advantages is not None:
+                fields[BASE_FIELD] = self.base_advantages
         return tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=fields)
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:

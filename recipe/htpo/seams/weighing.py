@@ -21,6 +21,9 @@ from recipe.htpo.seams.weights import weigh, weight_fields
 class WeightsMixin(PPOTrainer):
     """Mixed in before one of verl's trainers; without `objective.weights` it changes nothing."""
 
+    base_advantages: Tensor | None = None
+    """Jagged, those of the last batch before they were weighed; for the token dump."""
+
     def __init__(self, config: Any) -> None:
         self._weights = objective_config(config).weights
         self._score_options = None if self._weights is None else self._weights.score_options
@@ -51,6 +54,7 @@ class WeightsMixin(PPOTrainer):
         batch = super()._compute_advantage(batch, metrics)
         data = _get(batch, *weight_fields(self._weights), *([SECONDS_FIELD] if self._score_options else []))
         facts = ResponseFacts.of_batch(batch, sampled)
+        self.base_advantages = data["advantages"]
         advantages, weight_metrics = weigh(self._weights, data, sampled["response_mask"], facts)
         metrics.update(weight_metrics)
         if self._score_options is not None:

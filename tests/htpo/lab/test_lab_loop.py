@@ -176,9 +176,9 @@ def test_bad_regimes_are_refused(name, overrides, message):
         load_regime(name, overrides)
 
 
-@pytest.mark.parametrize("objective", ["htpo_paper", "htpo_released"])
+@pytest.mark.parametrize("objective", ["htpo_paper", "htpo_released", "thr_htpo"])
 def test_dumped_tokens_are_those_of_the_step_and_change_nothing(model_dir, lenient, tmp_path, objective):
-    """`htpo_released` splits tokens by the current policy's entropy."""
+    """`htpo_released` splits tokens by the current policy's entropy; `thr_htpo` weighs advantages by THR."""
     chosen = DumpConfig(steps=(2,), prompts=None)
     # The second update of a step has ratios other than 1.
     one = plan(objective, regime=replace(REGIME, lr=1e-2))
@@ -195,6 +195,9 @@ def test_dumped_tokens_are_those_of_the_step_and_change_nothing(model_dir, lenie
     assert comparison.compared == 3 and not comparison.different
     detached = (dump.flat("fired") == "detached").mean()
     record = written["steps"][1]
+    assert ("weight" in dump.table.column_names) == ("thr" in dump.table.column_names) == (objective == "thr_htpo")
+    if objective == "thr_htpo":
+        assert len(np.unique(dump.flat("weight"))) > 1 and np.unique(dump.flat("thr")).size > 1
     assert detached == pytest.approx(record["detached"], abs=1e-6) and record["clipped"] > 0
     assert dump.flat("entropy").mean() == pytest.approx(record["entropy"], rel=0.2)
     assert (

@@ -14,9 +14,10 @@ from recipe.htpo.inspect.dump import TOKENS_DIR, DumpConfig, read_dump
 from recipe.htpo.inspect.totals import compare, step_totals
 from recipe.htpo.lab.model import make_tokenizer
 from recipe.htpo.objective import load_preset
+from recipe.htpo.seams.influence import SCORE_FIELD
 from recipe.htpo.seams.loss import htpo_loss
 from recipe.htpo.seams.responses import ResponseFacts
-from recipe.htpo.seams.tokens import DUMP_FIELD, TokenDump
+from recipe.htpo.seams.tokens import BASE_FIELD, DUMP_FIELD, TokenDump
 
 ACTOR = actor_config()
 OBJECTIVE = load_preset("htpo_paper", {"entropy_source": "old"})
@@ -101,6 +102,19 @@ def test_numbers_are_those_of_the_loss(tmp_path):
         assert row["hard"] == batch.hard[source] and row["correct"] == batch.correct[source]
         assert row["pass_rate"] == batch.correct[source // 2 * 2 : source // 2 * 2 + 2].double().mean()
         assert row["uid"] == f"uid{source // 2}" and row["epoch"] == 1
+
+
+def test_weights_and_scores_where_the_run_has_them(tmp_path):
+    batch = mini_batch()
+    advantages = batch.data["advantages"].unbind()
+    base = [torch.where(torch.arange(len(row)) % 3 == 0, 0.0, row / 2) for row in advantages]
+    batch.data[BASE_FIELD], batch.data[SCORE_FIELD] = jagged(base), jagged([row + 1 for row in advantages])
+    dump, _ = dumped(tmp_path, batch, DumpConfig(steps=(STEP,), prompts=None), micro_batch_size_per_gpu=2)
+    for row in dump.table.to_pylist():
+        source = row["response"]
+        np.testing.assert_allclose(row["thr"], advantages[source] + 1, rtol=1e-6)
+        # A weight that there is not counts as 1.
+        assert row["weight"] == [1.0 if i % 3 == 0 else 2.0 for i in range(len(row["weight"]))]
 
 
 def test_a_part_of_a_step(tmp_path):
