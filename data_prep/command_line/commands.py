@@ -9,6 +9,7 @@ import json
 import sys
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 from data_prep.errors import DataError
 
@@ -73,6 +74,7 @@ def build(arguments: Namespace) -> int:
         test_rows=arguments.test_rows,
         seed=arguments.seed,
         test_seed=arguments.test_seed,
+        task=dict(_task_option(text) for text in arguments.task_option),
         **({"terms": arguments.terms} if arguments.terms else {}),
     )
     for data_set in data_sets:
@@ -91,6 +93,16 @@ def build(arguments: Namespace) -> int:
             result = build_split(data_set, split, path, build_options)
             _print_rows(path, result.rows, result.up_to_date)
     return 0
+
+
+def _task_option(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier() or name in ("seed", "size"):
+        raise DataError(f"{text!r} is no task option", remedy="write NAME=VALUE; --seed and --train-rows are apart")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
 
 
 _DESCRIBING = (

@@ -99,6 +99,9 @@ def _build(subparsers) -> None:
     generated.add_argument("--seed", type=int, default=0, help="seed of train (default 0)")
     generated.add_argument("--test-seed", type=int, default=1, help="seed of test (default 1)")
     generated.add_argument("--terms", type=_integers, help="numbers of terms, e.g. 2,3,4 (arithmetic)")
+    generated.add_argument(
+        "--task-option", action="append", default=[], metavar="NAME=VALUE", help="option of a reasoning_gym task"
+    )
     command.set_defaults(run=commands.build)
 
 

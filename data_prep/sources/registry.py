@@ -12,6 +12,7 @@ from importlib.metadata import entry_points
 
 from data_prep.errors import DataError
 from data_prep.sources.dataset import DataSet
+from data_prep.sources.generated import GYM, gym_set
 
 ENTRY_POINT_GROUP = "verl_htpo.datasets"
 
@@ -33,7 +34,7 @@ def data_sets() -> dict[str, DataSet]:
                 remedy="mend or uninstall the package that registers it",
             ) from error
         if not isinstance(data_set, DataSet) or data_set.name in sets:
-            why = "takes a name in use" if isinstance(data_set, DataSet) else "is no data_prep.sources.dataset.DataSet"
+            why = "takes a name in use" if isinstance(data_set, DataSet) else "is no DataSet"
             raise DataError(f"entry point {entry_point.name!r} ({entry_point.value}) {why}")
         sets[data_set.name] = data_set
     return sets
@@ -41,8 +42,10 @@ def data_sets() -> dict[str, DataSet]:
 
 def find_data_set(name: str) -> DataSet:
     """The set of this name (``-`` and ``_`` are the same); raises DataError listing the known names."""
+    if name.startswith(GYM):
+        return gym_set(name)
     sets = data_sets()
     key = name.lower().replace("-", "_")
     if key not in sets:
-        raise DataError(f"unknown data set {name!r}", remedy=f"choose one of {', '.join(sets)}")
+        raise DataError(f"unknown data set {name!r}", remedy=f"choose one of {', '.join(sets)}, {GYM}TASK")
     return sets[key]

@@ -99,6 +99,7 @@ TEMPLATES = {
             SLOT,
             system="Please reason step by step, and put your final answer within \\boxed{}.",
         ),
+        Template("answer-tags", 1, f"{SLOT}\n\nWrite the final answer between <answer> and </answer>."),
         Template("boxed", 1, f"{SLOT} Let's think step by step and output the final answer within \\boxed{{}}."),
         Template(
             "gsm8k",
@@ -108,7 +109,8 @@ TEMPLATES = {
     )
 }
 """``bare``: the problem alone. ``dapo``: the text of DAPO-Math-17k and its AIME-2024. ``qwen-boxed``: Qwen2.5-Math's
-system message. ``boxed``: DeepScaleR's and Skywork-OR1's user message. ``gsm8k``: verl's own GSM8K recipe."""
+system message. ``boxed``: DeepScaleR's and Skywork-OR1's user message. ``gsm8k``: verl's own GSM8K recipe.
+``answer-tags``: for tasks with a scorer of their own."""
 
 _SOURCE_TEMPLATES = ("dapo", "boxed", "gsm8k")
 

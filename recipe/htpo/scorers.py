@@ -17,7 +17,7 @@ from recipe.htpo.verifier import Verdict
 Scorer = Callable[[str, Any, Mapping[str, Any]], Verdict]
 """``scorer(response, ground_truth, extra_info)``. It may raise: the row then scores as ``internal_error``."""
 
-SCORERS: dict[str, str] = {}
+SCORERS: dict[str, str] = {"reasoning_gym:": "recipe.htpo.tasks.reasoning_gym:score"}
 """Prefix of ``data_source`` -> ``module:function``. Imported at the first row, so that a run pays for what it uses."""
 
 

@@ -1,0 +1,135 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Scorers of tasks: countdown, exact and bounded; reasoning-gym's tasks from the data to the reward."""
+
+import json
+import time
+
+import pyarrow.parquet as pq
+import pytest
+
+from data_prep.command_line.main import main
+from recipe.htpo.reward import compute_score
+from recipe.htpo.tasks.countdown import solves
+from recipe.htpo.tasks.reasoning_gym import score
+
+NUMBERS, TARGET = [6, 61, 94, 4], 309
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict"),
+    [
+        ("94*4 - 61 - 6", True),
+        (r"$94 \times 4 - (61 + 6)$", True),
+        ("94 × 4 − 61 − 6", True),
+        ("94*4 - 61 - 6 + 0", False),
+        ("94*4 - 61", False),
+        ("94*4*61*6", False),
+        ("309", False),
+        ("94/(4-4)", False),
+        ("94*4 - 61 - 6 = 309", None),
+        ("9**9**9**9", None),
+        ("94*4 - 61 - -6", None),
+        ("94*4 - 61 - 6//1", None),
+        ("__import__('os')", None),
+        ("", None),
+        ("(" * 200, None),
+        ("1+" * 400 + "1", None),
+    ],
+)
+def test_countdown(answer: str, verdict: bool | None) -> None:
+    assert solves(answer, NUMBERS, TARGET) is verdict
+
+
+def test_countdown_divides_exactly() -> None:
+    assert solves("6*(1/3)*(2/1)", [6, 1, 3, 2, 1], 4) is True
+    assert solves("(1/3)*3", [1, 3, 3], 1) is True
+
+
+def entry(task: str = "countdown", answer: str = "94*4 - 61 - 6", **metadata: object) -> dict:
+    metadata = {"source_dataset": task, "numbers": NUMBERS, "target": TARGET} | metadata
+    return {"task_entry": json.dumps({"question": "?", "answer": answer, "metadata": metadata})}
+
+
+@pytest.mark.parametrize(
+    ("response", "reason"),
+    [
+        ("I try. <answer>94*4 - 61 - 6</answer>", "equal"),
+        ("<answer>1</answer> no: <answer>94*4 - 61 - 6</answer>", "equal"),
+        ("<think><answer>94*4 - 61 - 6</answer></think> So <answer>1</answer>", "not_equal"),
+        (r"so \boxed{94*4 - 61 - 6}", "equal"),
+        ("<answer>4+94</answer>", "not_equal"),
+        ("<answer>ninety-four</answer>", "format"),
+        ("<answer></answer>", "extraction"),
+        ("94*4 - 61 - 6", "extraction"),
+        ("<answer>" + "1+" * 2000 + "1</answer>", "over_limit"),
+    ],
+)
+def test_countdown_through_the_reward(response: str, reason: str) -> None:
+    found = compute_score("reasoning_gym:countdown", response, "94*4 - 61 - 6", entry())
+    assert (found["reason"], found["acc"]) == (reason, float(reason == "equal"))
+
+
+@pytest.mark.parametrize("unit", ["(", "1+", "9*", "<answer>", "<answer>9", "</answer>", " ", r"\boxed{"])
+def test_countdown_is_bounded(unit: str) -> None:
+    """Twenty thousand repetitions of one text."""
+    started = time.process_time()
+    score(unit * 20_000, "", entry())
+    assert time.process_time() - started < 0.2
+
+
+def test_a_row_of_another_making_is_a_reason() -> None:
+    assert compute_score("reasoning_gym:countdown", "<answer>1</answer>", "1", {})["reason"] == "internal_error"
+
+
+@pytest.mark.parametrize("task", ["countdown", "leg_counting", "basic_arithmetic", "gcd"])
+def test_tasks_from_data_to_reward(tmp_path, task: str) -> None:
+    """The package's own answer is right for every row, another row's is not; splits share no question."""
+    pytest.importorskip("reasoning_gym")
+    arguments = ["build", f"reasoning_gym:{task}", "--train-rows", "30", "--test-rows", "10"]
+    assert main([*arguments, "--out", str(tmp_path), "--seed", "3", "--test-seed", "3"]) == 0
+    splits = {
+        split: pq.read_table(tmp_path / f"reasoning_gym_{task}" / f"{split}.parquet").to_pylist()
+        for split in ("train", "test")
+    }
+    assert [len(rows) for rows in splits.values()] == [30, 10]
+    assert {row["data_source"] for row in splits["train"]} == {f"reasoning_gym:{task}"}
+    questions = [{row["extra_info"]["problem"] for row in rows} for rows in splits.values()]
+    assert not questions[0] & questions[1] and len(questions[0]) == 30
+    for row in splits["train"]:
+        assert row["prompt"][-1]["content"].endswith("between <answer> and </answer>.")
+        truth = row["reward_model"]["ground_truth"]
+        for answer, expected in ((truth, 1.0), (f"{truth} or 0", 0.0)):
+            found = compute_score(row["data_source"], f"<answer>{answer}</answer>", truth, row["extra_info"])
+            assert found["acc"] == expected, (answer, found)
+
+
+def test_the_same_seed_gives_the_same_file_and_options_reach_the_task(tmp_path, capsys) -> None:
+    pytest.importorskip("reasoning_gym")
+    arguments = ["build", "reasoning_gym:countdown", "--split", "train", "--train-rows", "20"]
+    options = ["--task-option", "max_numbers=4", "--task-option", "max_value=9", "--task-option", "min_target=10"]
+    for name in ("one", "two"):
+        assert main([*arguments, *options, "--out", str(tmp_path / name)]) == 0
+    paths = [tmp_path / name / "reasoning_gym_countdown" / "train.parquet" for name in ("one", "two")]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    for row in pq.read_table(paths[0]).to_pylist():
+        numbers = json.loads(row["extra_info"]["task_entry"])["metadata"]["numbers"]
+        assert len(numbers) == 4 and max(numbers) <= 9
+    assert main([*arguments, "--task-option", "max_number=4", "--out", str(tmp_path / "three")]) == 1
+    assert "its options (--task-option NAME=VALUE): min_numbers, max_numbers" in capsys.readouterr().err
+    assert main(["build", "reasoning_gym:count_down", "--out", str(tmp_path / "three")]) == 1
+    assert "choose one of" in capsys.readouterr().err
+
+
+def test_countdown_splits_share_no_numbers_and_target(tmp_path) -> None:
+    pytest.importorskip("reasoning_gym")
+    options = ["max_numbers=2", "min_numbers=2", "max_value=5", "min_target=2", "max_target=9"]
+    arguments = [part for option in options for part in ("--task-option", option)]
+    command = ["build", "reasoning_gym:countdown", *arguments, "--train-rows", "40", "--test-rows", "12"]
+    assert main([*command, "--out", str(tmp_path)]) == 0
+    keys = []
+    for split in ("train", "test"):
+        rows = pq.read_table(tmp_path / "reasoning_gym_countdown" / f"{split}.parquet").to_pylist()
+        metadata = [json.loads(row["extra_info"]["task_entry"])["metadata"] for row in rows]
+        keys.append({(*sorted(item["numbers"]), item["target"]) for item in metadata})
+    assert not keys[0] & keys[1]
