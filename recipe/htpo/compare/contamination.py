@@ -8,23 +8,33 @@ from pathlib import Path
 
 from recipe.htpo.compare.runs import CompareError
 
+LONG = 40
+"""Characters from which a problem is not taken for a part of another one."""
+
 
 class Contaminated:
     """The contaminated problems of one or more reports."""
 
     def __init__(self, problems: Iterable[Mapping[str, str]]) -> None:
         found = list(problems)
-        self.texts = {_normal(problem["text"]) for problem in found}
+        texts = {_normal(problem["text"]) for problem in found}
+        self.long = {text for text in texts if len(text) >= LONG}
+        self.short = texts - self.long
         self.ids = {(problem["data_source"], problem["id"]) for problem in found if problem.get("data_source")}
 
     def __contains__(self, prompt: tuple[str, str, str]) -> bool:
         """Whether `(data source, name, text)` is one of them: by the id of the data, or because it asks the problem.
 
-        The text of a prompt may have a chat template and an instruction around the problem.
+        The text of a prompt may have a chat template and an instruction around the problem. A short problem, which may
+        be a part of another one (`1+2` of `1+2+3`), must have its lines for itself.
         """
         source, name, text = prompt
         asked = _normal(text)
-        return (source, name) in self.ids or any(problem in asked for problem in self.texts)
+        return (
+            (source, name) in self.ids
+            or any(problem in asked for problem in self.long)
+            or any(f"\n{problem}\n" in f"\n{asked}\n" for problem in self.short)
+        )
 
 
 def read_reports(paths: Iterable[Path]) -> Contaminated:
@@ -55,4 +65,6 @@ _REMEDY = "make it with `python -m data_prep decontaminate TRAIN --against EVAL 
 
 
 def _normal(text: str) -> str:
-    return "".join(text.split()).lower()
+    """Lower case without white space, but for the ends of lines that are not empty."""
+    lines = ("".join(line.split()) for line in text.lower().splitlines())
+    return "\n".join(line for line in lines if line)

@@ -23,7 +23,8 @@ DPI = 110
 # Dark to light in turns, so that neighbours differ in grey.
 COLOURS = ("#111111", "#d55e00", "#0072b2", "#8c6d00", "#cc79a7", "#009e73", "#56b4e9", "#7a3b8f", "#e69f00", "#888888")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+# Not as many as colours, so that the eleventh arm is not drawn as the first.
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 TRAINING = ("accuracy", "train_accuracy", "entropy", "length", "replaced", "clipped")
 GROUPS = tuple(f"group{group}" for group in range(1, 9))
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from compare_runs import PROBLEMS, counts, lab_result, real_run
 
+from data_prep.operations.decontaminate import EvalProblem, Report, write_report
 from recipe.htpo.compare.__main__ import main
 from recipe.htpo.compare.analysis import compare, different_settings
 from recipe.htpo.compare.contamination import read_reports
@@ -87,19 +88,20 @@ def test_other_prompts_are_left_out_and_said(tmp_path):
 
 
 def report(path, *problems):
-    """As `data_prep decontaminate --report` writes it."""
-    path.write_text(
-        "".join(
-            json.dumps({"id": f"x/{i}", "data_source": "x", "text": text}) + "\n" for i, text in enumerate(problems)
-        )
-    )
+    """What `data_prep decontaminate --report` writes."""
+    found = [
+        EvalProblem(Path("eval.parquet"), i, f"x/{i}", text, "0", 3, data_source="x", index=i, share=1.0)
+        for i, text in enumerate(problems)
+    ]
+    write_report(Report(found, threshold=0.5, train_rows=10), path)
     return path
 
 
 def test_contaminated_prompts(tmp_path):
     run = real_run(tmp_path / "run", "htpo", 1, 0.1)
     # The report's text has other white space and case; the run's prompt has a template around it.
-    file = report(tmp_path / "report.jsonl", f" {PROBLEMS[3]}\n", PROBLEMS[7].upper(), "Something else?")
+    asked = [f"{problem} Put the answer in a box." for problem in PROBLEMS]
+    file = report(tmp_path / "report.jsonl", f" {asked[3]}\n", asked[7].upper(), "Something else?")
     comparison = compare(read_runs([run]), contaminated=read_reports([file]))
     found = populations(comparison)
     assert comparison.contaminated == {"arithmetic": 2}
@@ -109,6 +111,18 @@ def test_contaminated_prompts(tmp_path):
     # No contaminated prompt: the numbers of all are those of the clean ones.
     nothing = compare(read_runs([run]), contaminated=read_reports([report(tmp_path / "none.jsonl")]))
     assert nothing.contaminated == {"arithmetic": 0} and ("arithmetic", "clean") not in populations(nothing)
+
+
+def test_what_counts_as_contaminated(tmp_path):
+    long = "What is the sum of all primes that are below\na hundred, squared?"
+    found = read_reports([report(tmp_path / "report.jsonl", "1+2", long)])
+    # A short problem has its lines for itself; a long one may have an instruction on the same line.
+    for text in ("1+2", "user\n1 + 2\nassistant\n", f"user\n{long.upper()} Answer in a box.\nassistant\n"):
+        assert ("other", "other", text) in found, text
+    for text in ("1+2+3", "user\n31+2\nassistant\n", long.replace("hundred", "thousand")):
+        assert ("other", "other", text) not in found, text
+    # By the id of the data, whatever the text.
+    assert ("x", "x/0", "") in found and ("y", "x/0", "") not in found
 
 
 @pytest.mark.parametrize(

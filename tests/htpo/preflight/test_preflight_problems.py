@@ -68,6 +68,8 @@ CONFIGURATION = [
     (["objective.entropy_source=new"], "objective", "Valid values: old, current", "objective=NAME"),
     (["objective.cells.hard_correct_high.rule=encorage"], "objective", "encourage", "correct the field"),
     (["objective.cells.hard_correct_high.region=up"], "objective", "Valid values: all, inside", "correct the field"),
+    (["htpo.dump_tokens.steps=[0]"], "htpo.dump_tokens", "a list of steps from 1", "correct the field"),
+    (["htpo.dump_tokens.prompts=0"], "htpo.dump_tokens", "at least 1, or null for all", "correct the field"),
     (["+objective.cells.hard_correct_high.regoin=up"], "objective", "unknown keys: regoin", "correct the field"),
     (["distillation.enabled=True"], "distillation.enabled", "nothing would be distilled", "False"),
     (
