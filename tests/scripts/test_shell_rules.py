@@ -2,13 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What holds for every shell script of the repository, and the Kubernetes manifest against the scripts."""
 
+import json
 import re
 import subprocess
 import sysconfig
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 
 ROOT = Path(__file__).resolve().parents[2]
 CLUSTER = ROOT / "scripts" / "ray_cluster"
@@ -18,6 +21,7 @@ SCRIPTS = sorted(
 DOCUMENTED = [
     ROOT / "scripts" / "run_htpo_qwen.sh",
     ROOT / "scripts" / "install_gpu.sh",
+    ROOT / "scripts" / "gpu_check.sh",
     *sorted(CLUSTER.glob("*.sh")),
     CLUSTER / "slurm.sbatch",
 ]
@@ -48,20 +52,40 @@ def test_every_knob_is_documented_and_has_a_default(script):
     assert "# user-adjustable\n" in code and "# derived defaults\n" in code
 
 
+def manifest():
+    return yaml.safe_load((CLUSTER / "kuberay_rayjob.yaml").read_text())
+
+
+def broken(path, value):
+    """The manifest with another value at a path."""
+    job = deepcopy(manifest())
+    node = job
+    for key in path[:-1]:
+        node = node[key]
+    node[path[-1]] = value
+    return job
+
+
+def test_the_kubernetes_manifest_fits_kuberays_schema():
+    schema = Draft202012Validator(json.loads((ROOT / "tests/scripts/kuberay_rayjob_schema.json").read_text()))
+    assert [error.message for error in schema.iter_errors(manifest())] == []
+    pod = ("spec", "rayClusterSpec", "headGroupSpec", "template", "spec")
+    for path, value in (
+        (("spec", "backOffLimit"), 3),
+        (("spec", "backoffLimit"), "3"),
+        ((*pod, "enableServiceLink"), False),
+        ((*pod, "containers", 0, "env", 0, "valeu"), "x"),
+        ((*pod, "containers", 0, "resources", "limits", "memory"), "much"),
+        (("spec", "rayClusterSpec", "workerGroupSpecs", 0, "replicas"), "three"),
+    ):
+        assert list(schema.iter_errors(broken(path, value))), path
+
+
 def test_the_kubernetes_manifest():
-    """Field names of the RayJob v1 API; sizes, volumes and paths that agree with each other and with the scripts."""
-    job = yaml.safe_load((CLUSTER / "kuberay_rayjob.yaml").read_text())
-    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    """Sizes, volumes and paths that agree with each other and with the scripts."""
+    job = manifest()
     spec = job["spec"]
-    assert set(spec) == {
-        "entrypoint",
-        "runtimeEnvYAML",
-        "submissionMode",
-        "backoffLimit",
-        "shutdownAfterJobFinishes",
-        "ttlSecondsAfterFinished",
-        "rayClusterSpec",
-    }
+    assert job["metadata"]["labels"]["ray.io/scheduler-name"] == "volcano"
     assert spec["submissionMode"] in ("K8sJobMode", "HTTPMode") and spec["shutdownAfterJobFinishes"] is True
     assert yaml.safe_load(spec["runtimeEnvYAML"]) == yaml.safe_load((CLUSTER / "runtime_env.yaml").read_text())
     # One simple command.
@@ -70,6 +94,8 @@ def test_the_kubernetes_manifest():
     knobs = dict(word.split("=", 1) for word in words if "=" in word)
     header = (ROOT / "scripts" / "run_htpo_qwen.sh").read_text().partition("\nset -euo")[0]
     assert all(f"#   {knob} " in header for knob in knobs)
+    # What `backoffLimit` would try for ever.
+    assert knobs["REFUSED_CODE"] == "0"
     clone, _, script = words[-1].partition("/scripts/")
     assert (ROOT / "scripts" / script).is_file() and f"COPY . {clone}" in (ROOT / "Dockerfile").read_text()
 
@@ -85,6 +111,10 @@ def test_the_kubernetes_manifest():
         (container,) = pod["containers"]
         resources = container["resources"]
         assert resources["requests"] == resources["limits"]
+        # A variable of Kubernetes for a service of that name; the nodes are refused with it.
+        assert pod["enableServiceLinks"] is False
+        assert {"NCCL_IB_HCA", "NCCL_SOCKET_IFNAME"} <= {variable["name"] for variable in container["env"]}
+        assert int(resources["limits"]["nvidia.com/hostdev"]) == int(knobs["GPUS_PER_NODE"])
         assert resources["limits"]["nvidia.com/gpu"] == knobs["GPUS_PER_NODE"]
         mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
         volumes = {volume["name"]: volume for volume in pod["volumes"]}

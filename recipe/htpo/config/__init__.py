@@ -23,7 +23,7 @@ def compose(overrides: Sequence[str] = (), config_name: str = "htpo_trainer") ->
 def follow_objective(config: DictConfig) -> None:
     """Set what an objective that splits tokens by the current policy's entropy needs of the actor, in place.
 
-    The update then computes the entropy, and checkpoints it: otherwise it keeps a second buffer of vocabulary size.
+    The update then computes the entropy. FSDP checkpoints it: otherwise it keeps a second buffer of vocabulary size.
     """
     if config.objective.entropy_source != "current":
         return
@@ -32,6 +32,9 @@ def follow_objective(config: DictConfig) -> None:
         actor.calculate_entropy = True
         if actor.strategy in ("fsdp", "fsdp2"):
             actor.entropy_checkpointing = actor.fsdp_config.entropy_checkpointing = True
+        else:
+            # verl 0.9.1 cannot differentiate Megatron's entropy in chunks.
+            actor.entropy_from_logits_with_chunking = False
 
 
 def objective_config(config: DictConfig) -> ObjectiveConfig:

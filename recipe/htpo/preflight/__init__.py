@@ -66,7 +66,7 @@ def print_problems(problems: Sequence[Problem]) -> None:
 
 def print_warnings(config: DictConfig) -> None:
     """Print what is allowed and known to go wrong."""
-    for warning in (*warn.objective_warnings(config), *warn.queue_warnings(config)):
+    for warning in (*warn.objective_warnings(config), *warn.rollout_warnings(config), *warn.queue_warnings(config)):
         print(f"warning: {warning}", flush=True)
 
 

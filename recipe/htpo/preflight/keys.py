@@ -275,8 +275,8 @@ ENGINE = (
         "is False, but {trainer.v1.trainer_mode} generates on the trainer's GPUs (verl's trainer with separate servers "
         "was not run with this recipe)", "set it to True"),
     Key(f"{MODEL}.use_fused_kernels", lambda s: s.value is True,
-        "is True: log-probabilities then come without logits, and the entropy that groups the tokens from kernels that "
-        "this recipe was not tested with{no_scores}", "set it to False"),
+        "is True: log-probabilities then come without logits, and verl's kernels hand out the entropy that groups the "
+        "tokens in bf16, in which many are equal{no_scores}", "set it to False"),
     Key("critic.enable", lambda s: s.value, "asks for a critic, which HTPO's advantage does not use", NO_CRITIC),
     Key("algorithm.adv_estimator", lambda s: s.value == "gae" and not s.config.critic.enable,
         "asks for a critic, which HTPO's advantage does not use", NO_CRITIC),

@@ -39,6 +39,18 @@ def objective_warnings(config: DictConfig) -> Iterator[str]:
         )
 
 
+def rollout_warnings(config: DictConfig) -> Iterator[str]:
+    """vLLM computes with other numbers than the trainer, and nothing makes up for it."""
+    quantization = config.actor_rollout_ref.rollout.quantization
+    correction = config.algorithm.get("rollout_correction")
+    if quantization is not None and not (correction is not None and correction.get("rollout_is")):
+        yield (
+            f"actor_rollout_ref.rollout.quantization is {quantization}: the policy that generates is not the one that "
+            "is trained. Set algorithm.rollout_correction.rollout_is=token and rollout_is_threshold=2.0, and watch "
+            "training/rollout_probs_diff_mean"
+        )
+
+
 def queue_warnings(config: DictConfig) -> Iterator[str]:
     """Fewer storage processes of TransferQueue than its documentation advises: they carry every batch."""
     units, nodes = config.transfer_queue.backend.SimpleStorage.num_data_storage_units, config.trainer.nnodes

@@ -94,8 +94,10 @@ def test_verls_dataclasses_are_made_of_it(layout, config):
         assert actor.engine.use_distributed_optimizer
         # verl turns it off where no GPUs share a layer.
         assert actor.engine.sequence_parallel is (actor.engine.tensor_model_parallel_size > 1)
-        assert not actor.engine.entropy_from_logits_with_chunking
-        assert actor.engine.override_transformer_config["recompute_granularity"] == "full"
+        assert actor.engine.entropy_from_logits_with_chunking
+        recompute = actor.engine.override_transformer_config
+        layers = recompute.get("recompute_num_layers")
+        assert (layers is None) == (recompute["recompute_granularity"] is None)
 
 
 def test_megatron_layouts_use_the_fused_kernels(layout, config):
@@ -149,6 +151,13 @@ def test_every_field_is_one_that_exists_without_the_layout(path):
 def test_the_command_line_wins():
     config = compose([*overrides("megatron/qwen3_8b"), "trainer.nnodes=2", f"{OVERRIDES}.recompute_num_layers=2"])
     assert config.trainer.nnodes == 2 and OmegaConf.select(config, OVERRIDES).recompute_num_layers == 2
+
+
+def test_the_current_entropy_is_not_computed_in_chunks_under_megatron():
+    """verl cannot differentiate them."""
+    config = compose([*overrides("megatron/qwen3_8b"), "objective.entropy_source=current"])
+    assert not config.actor_rollout_ref.actor.megatron.entropy_from_logits_with_chunking
+    assert config_problems(config) == []
 
 
 def test_without_a_layout_nothing_changes():

@@ -5,6 +5,7 @@ relations that the formulas must keep."""
 
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -30,7 +31,7 @@ from recipe.htpo.preflight.plan.memory import (
     rollout_weight_bytes,
     training_phases,
 )
-from recipe.htpo.preflight.plan.plan import GIB, make_plan
+from recipe.htpo.preflight.plan.plan import GIB, NODES, make_plan
 from recipe.htpo.preflight.plan.show import print_plan
 from recipe.htpo.preflight.plan.step_time import (
     DECODE_SHARE,
@@ -44,6 +45,7 @@ from recipe.htpo.preflight.plan.step_time import (
 from recipe.htpo.preflight.plan.topology import Topology
 from recipe.htpo.preflight.verl_config import LAYOUT_ENGINES
 
+DOCS = Path(__file__).resolve().parents[3] / "docs" / "cluster.md"
 SIZES = ["0_6b", "1_7b", "4b", "8b", "14b", "32b", "30b_a3b"]
 LAYOUTS = [f"{engine}/qwen3_{size}" for engine in LAYOUT_ENGINES for size in SIZES]
 
@@ -200,9 +202,27 @@ def test_kv_cache():
 
 
 @pytest.fixture(scope="module", params=LAYOUTS)
-def plan(request):
-    engine = LAYOUT_ENGINES[request.param.split("/")[0]]
-    return make_plan(compose([f"layout={request.param}", f"model_engine={engine}"]))
+def layout(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def plan(layout):
+    engine = LAYOUT_ENGINES[layout.split("/")[0]]
+    return make_plan(compose([f"layout={layout}", f"model_engine={engine}"]))
+
+
+def docs_row(layout, plan):
+    """A layout's line in the table of docs/cluster.md."""
+    memory = [f"{plan.memory.phases[phase].total / GIB:.0f}" for phase in ("rollout", "log_prob", "update")]
+    times = [f"{plan.growth[nodes].total:,.0f}" if nodes in plan.growth else "-" for nodes in NODES]
+    cost = f"{plan.time.gpu_hours:.1f}"
+    cells = [layout, str(plan.topology.world), *memory, f"{plan.time.total:,.0f}", cost, *times]
+    return f"| {' | '.join(cells)} |"
+
+
+def test_the_table_in_the_docs_is_the_dry_run(layout, plan):
+    assert docs_row(layout, plan) in DOCS.read_text().splitlines()
 
 
 def test_every_layout_fits_its_own_estimate(plan):

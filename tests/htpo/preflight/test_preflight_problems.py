@@ -19,7 +19,7 @@ from recipe.htpo.main_htpo import main as train_main
 from recipe.htpo.preflight import EXIT_CODE, config_problems, find_problems
 from recipe.htpo.preflight.__main__ import main as preflight_main
 from recipe.htpo.preflight.keys import LEGACY_KEYS
-from recipe.htpo.preflight.warn import objective_warnings
+from recipe.htpo.preflight.warn import objective_warnings, rollout_warnings
 from recipe.htpo.run.record import write_config
 
 ACTOR = "actor_rollout_ref.actor"
@@ -56,6 +56,14 @@ def test_an_unbounded_penalty_with_several_updates_is_warned_of(sound):
 def test_asymre_with_a_clipped_loss_is_warned_of(sound):
     (warning,) = objective_warnings(compose([*sound, "objective=dapo", "objective.weights.name=asymre"]))
     assert "loss_mode=gpg" in warning
+
+
+def test_quantized_generation_without_a_correction_is_warned_of(sound):
+    fp8 = f"{ROLLOUT}.quantization=fp8"
+    assert list(rollout_warnings(compose(sound))) == []
+    (warning,) = rollout_warnings(compose([*sound, fp8]))
+    assert "quantization is fp8" in warning and "rollout_is=token" in warning
+    assert list(rollout_warnings(compose([*sound, fp8, "algorithm.rollout_correction.rollout_is=token"]))) == []
 
 
 # What is broken -> the field that is named, words of the message, words of the remedy.

@@ -1,0 +1,108 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""`scripts/gpu_check.sh` without a GPU: its runs are sound configurations, its result lines are true."""
+
+import os
+import shlex
+
+import pytest
+from script_support import ROOT, SCRIPTS, run_script
+
+from recipe.htpo.config import compose
+from recipe.htpo.lab.model import make_model, make_tokenizer
+from recipe.htpo.preflight import config_problems
+
+SCRIPT = SCRIPTS / "gpu_check.sh"
+CHECKS = ["packages", "objective", "thr", "fsdp", "megatron", "vllm", "demo"]
+# Stands in for a GPU's driver and for Python: `FAILS` names words of a command that fails.
+SMI = "#!/usr/bin/env bash\necho 'a GPU, 580.0, 81559 MiB'\n"
+PYTHON = """#!/usr/bin/env bash
+echo "$*"
+[[ "$*" != *--help* ]] || echo "$HELP"
+[[ -z "$FAILS" || "$*" != *$FAILS* ]] || { echo "it broke"; exit 3; }
+"""
+
+
+@pytest.fixture
+def stand_ins(tmp_path):
+    for name, text in (("nvidia-smi", SMI), ("python", PYTHON)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    return {"PATH": path, "PYTHON": tmp_path / "python", "OUTPUT_DIR": tmp_path / "out", "FAILS": "", "HELP": "weights"}
+
+
+def results(finished):
+    """Name -> how it ended, in order."""
+    lines = [line.split() for line in finished.stdout.splitlines()]
+    return {words[1]: words[0] for words in lines if words[0] in ("ok", "FAIL", "skip")}
+
+
+@pytest.fixture(scope="module")
+def commands():
+    """The training commands of a dry run, by check."""
+    finished = run_script(SCRIPT, "--dry-run")
+    assert finished.returncode == 0 and finished.stdout.endswith("nothing was run\n"), finished.stderr
+    found = {}
+    for line in finished.stdout.splitlines():
+        if line in CHECKS:
+            found[line] = []
+        elif line.startswith("      + ") and "main_htpo" in line:
+            found[list(found)[-1]].append(shlex.split(line.removeprefix("      + ")))
+    return found
+
+
+def test_the_checks_come_in_their_order(commands):
+    assert list(commands) == CHECKS
+
+
+@pytest.mark.parametrize("check, steps", [("fsdp", 1), ("megatron", 1), ("vllm", 3), ("demo", 20)])
+def test_the_runs_are_sound(commands, tmp_path, check, steps):
+    (run,) = commands[check]
+    tokenizer = make_tokenizer()
+    make_model(tokenizer, seed=0).config.save_pretrained(tmp_path)
+    config = compose([*run[3:], f"actor_rollout_ref.model.path={tmp_path}"])
+    assert config_problems(config) == []
+    assert config.trainer.device == "cuda" and config.trainer.total_training_steps == steps
+    assert config.actor_rollout_ref.actor.strategy == ("megatron" if check == "megatron" else "fsdp2")
+
+
+def test_every_check_says_how_it_ended(stand_ins):
+    finished = run_script(SCRIPT, **stand_ins)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert results(finished) == dict.fromkeys(CHECKS, "ok")
+    assert "a GPU, 580.0" in finished.stdout
+
+
+def test_a_failure_is_told_and_the_others_go_on(stand_ins):
+    """The step fails, and what would follow in the same check is not run."""
+    finished = run_script(SCRIPT, **stand_ins | {"FAILS": "total_training_steps=3"})
+    assert finished.returncode == 1
+    assert results(finished) == dict.fromkeys(CHECKS, "ok") | {"vllm": "FAIL"}
+    assert "exit code 3" in finished.stdout and "it broke" in finished.stdout
+    assert "read_steps" not in (stand_ins["OUTPUT_DIR"] / "vllm.log").read_text()
+
+
+def test_what_is_not_there_is_skipped_with_the_reason(stand_ins):
+    finished = run_script(SCRIPT, **stand_ins | {"HELP": "loss"})
+    assert finished.returncode == 0 and results(finished)["thr"] == "skip"
+    assert "has no benchmark of the weights" in finished.stdout
+
+
+def test_some_checks_only(stand_ins):
+    finished = run_script(SCRIPT, **stand_ins | {"CHECKS": "fsdp packages"})
+    assert list(results(finished)) == ["packages", "fsdp"]
+    assert run_script(SCRIPT, **stand_ins | {"CHECKS": "everything"}).returncode == 2
+
+
+def test_a_folder_of_wheels_is_all_that_is_installed_from(stand_ins, tmp_path):
+    (tmp_path / "wheels").mkdir()
+    finished = run_script(SCRIPT, "--dry-run", **stand_ins | {"WHEELS": tmp_path / "wheels"})
+    assert "--no-index" in finished.stdout and "--find-links" in finished.stdout
+    missing = run_script(SCRIPT, **stand_ins | {"WHEELS": tmp_path / "nope"})
+    assert missing.returncode == 2 and "is no folder" in missing.stderr
+
+
+def test_without_a_gpu_nothing_is_run():
+    finished = run_script(SCRIPT, OUTPUT_DIR=ROOT / "outputs" / "never")
+    assert finished.returncode == 2 and "need a GPU" in finished.stderr and results(finished) == {}
