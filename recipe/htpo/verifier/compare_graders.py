@@ -29,7 +29,7 @@ from tqdm import tqdm
 from recipe.htpo.verifier.child import ChildGrader
 from recipe.htpo.verifier.grade import join_ground_truth
 from recipe.htpo.verifier.graders import LOADERS
-from recipe.htpo.verify import InputError, column, read_rows
+from recipe.htpo.verifier.rows import InputError, column, read_rows
 
 
 @dataclass

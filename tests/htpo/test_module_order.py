@@ -1,0 +1,89 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Data flows one way: a module imports from modules below it only. What people start stands at the top."""
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "recipe" / "htpo"
+
+# From the bottom up: a name may import from those before it.
+ORDER = (
+    "problem",
+    "import_hooks",
+    "objective",
+    "evaluation",
+    "run",
+    "inspect",
+    "config",
+    "verifier",
+    "tasks",
+    "scorers",
+    "reward",
+    "verify",
+    "cpu",
+    "seams",
+    "preflight",
+    "lab",
+    "compare",
+    "main_htpo",
+)
+# What `python -m recipe.htpo.NAME` starts, or verl calls.
+ENTRY_POINTS = ("main_htpo", "verify", "reward", "preflight", "lab", "inspect", "compare")
+
+
+def imports(path: Path) -> set[str]:
+    """Names directly below `recipe.htpo` that a file imports, inside functions as well."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "recipe.htpo":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {(node.module or "").removeprefix("recipe.htpo.").split(".")[0]} & set(ORDER)
+        elif isinstance(node, ast.Import):
+            modules = [alias.name.split(".") for alias in node.names if alias.name.startswith("recipe.htpo.")]
+            found |= {parts[2] for parts in modules}
+    return found
+
+
+def names() -> set[str]:
+    """Modules and packages directly below `recipe.htpo`."""
+    below = [path for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()]
+    return {path.stem for path in below} - {"__init__"}
+
+
+def test_every_module_has_its_place():
+    assert names() == set(ORDER) and len(ORDER) == len(set(ORDER))
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_no_module_reads_upward(name):
+    path = PACKAGE / f"{name}.py"
+    files = [path] if path.is_file() else sorted((PACKAGE / name).rglob("*.py"))
+    below = {*ORDER[: ORDER.index(name)], name}
+    upward = {(str(file.relative_to(PACKAGE)), read) for file in files for read in imports(file) - below}
+    assert not upward
+
+
+@pytest.mark.parametrize("name", ENTRY_POINTS)
+def test_an_entry_point_is_one(name):
+    path = PACKAGE / f"{name}.py"
+    text = (path if path.is_file() else PACKAGE / name / "__main__.py").read_text(encoding="utf-8")
+    assert "def compute_score(" in text if name == "reward" else '__name__ == "__main__"' in text or "main()" in text
+
+
+def test_the_map_in_the_readme_is_the_tree():
+    """It names every package of the recipe and every other folder at the top, and nothing that is not there."""
+    tracked = subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).splitlines()
+    folders = {Path(line).parts[:-1] for line in tracked}
+    packages = {"/".join(parts[:3]) for parts in folders if len(parts) > 2 and parts[0] == "recipe"}
+    others = {parts[0] for parts in folders if parts and not parts[0].startswith(".")} - {"recipe"}
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text[text.index("| where | what |") :].split("\n\n")[0]
+    named = re.findall(r"`([^`]+)/`", "".join(line.split("|")[1] for line in table.splitlines()[2:]))
+    assert sorted(named) == sorted(packages | others)
