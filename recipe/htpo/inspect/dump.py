@@ -137,9 +137,11 @@ def measured(
         "advantage": advantages,
         "loss": output.loss,
     } | {name: values for name, values in (("weight", weight), ("thr", thr)) if values is not None}
+    # As one tensor of fp32, which holds every state exactly: a single copy from the device.
+    table = torch.stack([values.detach().float() for values in columns.values()]).cpu()
+    types = MEASURED | OPTIONAL
     return {
-        name: values.detach().to("cpu", torch.int16 if name == "state" else torch.float32).numpy()
-        for name, values in columns.items()
+        name: values.numpy().astype(types[name].to_pandas_dtype()) for name, values in zip(columns, table, strict=True)
     }
 
 
