@@ -49,7 +49,7 @@ class ReasoningGymSet(GeneratedSet):
         # The package makes entry i out of seed + i, so seeds that are close would repeat one another's entries.
         start = int.from_bytes(hashlib.blake2b(f"{split}/{seed}".encode(), digest_size=4).digest(), "big") // 2
         draws = DRAWS_PER_ROW * count
-        entries = self._entries(options.task | {"seed": start, "size": draws})
+        entries = self._entries({**options.task, "seed": start, "size": draws})
         seen: set[str] = set()
         for number in range(draws):
             if len(seen) == count:
