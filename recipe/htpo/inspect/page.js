@@ -59,6 +59,8 @@ function start({ head, columns }) {
   const colours = ["group", "entropy", "weight", ...["thr"].filter((name) => columns[name])];
   // An advantage transform's weight where the run has one, else how strongly the update pushes the token.
   const weightColumn = columns.weight || columns.push;
+  // A weight of 1 changes nothing.
+  const neutral = { weight: columns.weight ? 1 : 0, thr: 0 };
   let first = 0;
   for (const response of responses) {
     response.first = first;
@@ -86,7 +88,7 @@ function start({ head, columns }) {
   }
   const most = {
     entropy: quantile(columns.entropy, 0.99) || 1,
-    weight: quantile(weightColumn.map(Math.abs), 0.99) || 1,
+    weight: quantile(weightColumn.map((value) => Math.abs(value - neutral.weight)), 0.99) || 1,
     thr: columns.thr ? quantile(columns.thr.map(Math.abs), 0.99) || 1 : 1,
   };
   const shade = (share, hue) => `hsl(${hue} 80% ${Math.round(98 - 43 * Math.min(1, Math.sqrt(share)))}%)`;
@@ -100,7 +102,7 @@ function start({ head, columns }) {
       const value = columns.entropy[i];
       element.style.background = value === value ? shade(value / most.entropy, 35) : "";
     } else {
-      const value = view.colour === "weight" ? weightColumn[i] : columns.thr[i];
+      const value = (view.colour === "weight" ? weightColumn[i] : columns.thr[i]) - neutral[view.colour];
       element.style.background = value ? shade(Math.abs(value) / most[view.colour], value > 0 ? 150 : 330) : "";
       if (value) classes.push(value > 0 ? "up" : "down");
     }
@@ -286,11 +288,11 @@ function start({ head, columns }) {
   function fillLegend() {
     const sample = (text, style, className = "") => make("span", { className: `t ${className}`, style }, text);
     const scale = (name, hue, sign) => [0.05, 0.3, 1].map((share) =>
-      sample(digits(sign * share * most[name]), `background:${shade(share, hue)}`, sign < 0 ? "down" : name === "entropy" ? "" : "up"));
+      sample(digits(sign * share * most[name] + (neutral[name] || 0)), `background:${shade(share, hue)}`, sign < 0 ? "down" : name === "entropy" ? "" : "up"));
     const entries = view.colour === "group"
       ? data.groups.map(({ name }, index) => sample(`${index + 1} ${name}`, `background:${GROUP_COLOURS[index + 1]}`))
       : view.colour === "entropy" ? ["entropy in nats:", ...scale("entropy", 35, 1)]
-      : [view.colour === "thr" ? "THR:" : columns.weight ? "weight of the advantage:" : "push on the log-probability (minus the loss's gradient):",
+      : [view.colour === "thr" ? "THR:" : columns.weight ? "weight of the advantage (1 is neutral):" : "push on the log-probability (minus the loss's gradient):",
         ...scale(view.colour, 150, 1), ...scale(view.colour, 330, -1)];
     document.getElementById("legend").replaceChildren(...entries, "\u00a0",
       ...["replaced", "clipped", "detached", "outside"].map((name) => sample(name === "outside" ? "not trained on" : name, "", name)));
