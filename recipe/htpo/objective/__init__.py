@@ -14,7 +14,7 @@ from recipe.htpo.objective.difficulty import Difficulty, binarise_acc, difficult
 from recipe.htpo.objective.loss import TokenLossOutput, token_loss
 from recipe.htpo.objective.metrics import destruction_warning, entropy_sums, group_sums, metrics_from_sums
 from recipe.htpo.objective.partition import TokenGroups, partition, partition_jagged
-from recipe.htpo.objective.presets import load_preset, preset_names
+from recipe.htpo.objective.presets import load_preset, preset_names, preset_settings
 from recipe.htpo.objective.rules import RuleOutput, TokenTerms, register_rule, rule_names
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "partition",
     "partition_jagged",
     "preset_names",
+    "preset_settings",
     "register_rule",
     "rule_names",
     "token_loss",

@@ -7,8 +7,7 @@ tokens that `region`, `gate`, `floor` and `ceiling` let through; every other tok
 loss. Every rule takes every parameter, so replacing only `rule` of a row always gives a valid row (`rule: ppo` makes
 the others but the detach rules irrelevant).
 
-The clip widths and the dual-clip constant are not here: they belong to the actor's configuration and are passed to
-`token_loss`.
+The actor's clip widths and dual-clip constant are passed to `token_loss`; a row may have clip widths of its own.
 """
 
 import math
@@ -55,6 +54,15 @@ class CellConfig:
     ceiling: float | None = None
     """Importance ratio above which the rule does not apply; null is no ceiling."""
 
+    clip_ratio_low: float | None = None
+    """Lower clip width of this group's tokens; null is the actor's. It bounds the group's PPO loss and its `region`."""
+
+    clip_ratio_high: float | None = None
+    """Upper clip width of this group's tokens; null is the actor's."""
+
+    kl_scale: float = 1.0
+    """Factor on the actor's KL term (`use_kl_loss`) of this group's tokens."""
+
     detach_lowest: float = 0.0
     """Share, of the group's tokens in one response, of lowest-entropy tokens that get zero loss. 0 switches it off."""
 
@@ -68,8 +76,10 @@ class CellConfig:
     def __post_init__(self) -> None:
         check_rule(self.rule)
         _check_choices(self)
-        for name in ("scale", "scale_above", "floor", "ceiling"):
+        for name in ("scale", "scale_above", "floor", "ceiling", "clip_ratio_low", "clip_ratio_high", "kl_scale"):
             _check_factor(self, name)
+        if self.clip_ratio_low is not None and self.clip_ratio_low >= 1:
+            raise ValueError(f"clip_ratio_low must be in [0, 1), got {self.clip_ratio_low}")
         if self.ceiling is not None and self.floor >= self.ceiling:
             raise ValueError(f"floor must be below ceiling, got {self.floor} and {self.ceiling}")
         _check_share(self, "detach_lowest", zero_allowed=True)
@@ -199,7 +209,7 @@ def _check_choices(config: Any) -> None:
 
 def _check_factor(config: Any, name: str) -> None:
     value = getattr(config, name)
-    if value is None and name in ("scale_above", "ceiling"):
+    if value is None and name in ("scale_above", "ceiling", "clip_ratio_low", "clip_ratio_high"):
         return
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
         raise ValueError(f"{name} must be a finite number of at least 0, got {value!r}")

@@ -98,8 +98,8 @@ def token_loss(
             that `groups` was computed with; such tokens have group 0 and zero loss.
         groups: result of `partition` for the same tokens.
         config: objective.
-        clip_ratio_low: lower clip width, in [0, 1).
-        clip_ratio_high: upper clip width, at least 0.
+        clip_ratio_low: lower clip width, in [0, 1), of rows that have none of their own.
+        clip_ratio_high: upper clip width, at least 0, of such rows.
         clip_ratio_c: dual-clip constant, above 1.
         rollout_is_weights: optional per-token factors of rollout correction.
 
@@ -128,16 +128,18 @@ def token_loss(
         del inside
         clamped = torch.clamp(log_ratio, min=-_MAX_LOG_RATIO, max=_MAX_LOG_RATIO)
         ratio = torch.exp(clamped)
+        low = _width(config, "clip_ratio_low", clip_ratio_low, group)
+        high = _width(config, "clip_ratio_high", clip_ratio_high, group)
         terms = TokenTerms(
             log_ratio=log_ratio,
             ratio=ratio,
             bounded=_mark(torch.eq, clamped, log_ratio),
             negative=_mark(torch.gt, negated_advantages, 0),
             positive=_mark(torch.lt, negated_advantages, 0),
-            above=_mark(torch.gt, ratio, 1 + clip_ratio_high),
-            below=_mark(torch.lt, ratio, 1 - clip_ratio_low),
-            clip_ratio_low=clip_ratio_low,
-            clip_ratio_high=clip_ratio_high,
+            above=_mark(torch.gt, ratio, 1 + high),
+            below=_mark(torch.lt, ratio, 1 - low),
+            clip_ratio_low=low,
+            clip_ratio_high=high,
             clip_ratio_c=clip_ratio_c,
         )
         q, alive = ppo(terms)
@@ -159,7 +161,7 @@ def token_loss(
             state.add_(getattr(terms, name), alpha=STATE_BITS[name])
         state.add_(_mark(torch.gt, ratio, clip_ratio_c), alpha=STATE_BITS["over_cap"])
         state = state.to(torch.int16)
-        del terms, replaced, keep, group, log_ratio
+        del terms, replaced, keep, group, log_ratio, low, high
 
     # The operations and their order are those of verl's vanilla loss: the DAPO preset is equal bit for bit.
     loss = _TokenLoss.apply(log_prob, negated_advantages, q, alive)
@@ -180,6 +182,15 @@ class _TokenLoss(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
         negated_advantages, q, alive = ctx.saved_tensors
         return (grad * negated_advantages).mul_(q).mul_(alive), None, None, None
+
+
+def _width(config: ObjectiveConfig, name: str, default: float, group: Tensor) -> Tensor | float:
+    """`default`, or one value per token where a row has a clip width of its own."""
+    own = [getattr(config.cells[group_id], name) for group_id in GROUP_IDS]
+    if all(width is None for width in own):
+        return default
+    values = [default, *(default if width is None else width for width in own)]
+    return torch.tensor(values, dtype=group.dtype, device=group.device)[group.long()]
 
 
 def _rows_with_a_rule(config: ObjectiveConfig) -> Sequence[tuple[CellConfig, list[int]]]:

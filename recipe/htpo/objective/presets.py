@@ -1,6 +1,10 @@
 # Copyright 2026 The verl-htpo authors
 # SPDX-License-Identifier: Apache-2.0
-"""Named objectives: the YAML files of the Hydra group `objective`, readable without Hydra too."""
+"""Named objectives: the YAML files of the Hydra group `objective`, readable without Hydra too.
+
+A file holds fields of the objective. One that sets fields of verl besides begins with `# @package _global_`; there the
+objective stands under `objective`.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,9 +31,22 @@ def load_preset(name: str, overrides: Mapping[str, Any] | None = None) -> Object
     Raises:
         ValueError: listing the valid names, for an unknown preset or an invalid override.
     """
+    return ObjectiveConfig.from_mapping(_merged(_composed(_known(name))["objective"], overrides or {}))
+
+
+def preset_settings(name: str) -> dict[str, Any]:
+    """The fields of verl that a preset sets, nested as in the run's configuration and not resolved; often none.
+
+    Raises:
+        ValueError: listing the valid names, for an unknown preset.
+    """
+    return {key: value for key, value in _composed(_known(name)).items() if key != "objective"}
+
+
+def _known(name: str) -> str:
     if name not in preset_names():
         raise ValueError(f"unknown objective preset {name!r}. Valid presets: {', '.join(preset_names())}")
-    return ObjectiveConfig.from_mapping(_merged(_composed(name), overrides or {}))
+    return name
 
 
 def _composed(name: str) -> dict[str, Any]:
@@ -39,7 +56,7 @@ def _composed(name: str) -> dict[str, Any]:
     for parent in values.pop("defaults", []):
         if parent != "_self_":
             composed = _merged(composed, _composed(parent))
-    return _merged(composed, values)
+    return _merged(composed, values if "objective" in values else {"objective": values})
 
 
 def _merged(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

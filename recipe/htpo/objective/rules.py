@@ -37,11 +37,12 @@ class TokenTerms:
     positive: Tensor
     """0 or 1: A > 0."""
     above: Tensor
-    """0 or 1: ratio > 1 + clip_ratio_high."""
+    """0 or 1: ratio > 1 + clip_ratio_high of the token's row."""
     below: Tensor
-    """0 or 1: ratio < 1 - clip_ratio_low."""
-    clip_ratio_low: float
-    clip_ratio_high: float
+    """0 or 1: ratio < 1 - clip_ratio_low of the token's row."""
+    clip_ratio_low: Tensor | float
+    """One value per token where rows have widths of their own."""
+    clip_ratio_high: Tensor | float
     clip_ratio_c: float
 
 
@@ -137,7 +138,21 @@ def keep_gradient(terms: TokenTerms, selected: Tensor, row: RuleParameters) -> R
     the clip range and `scale_above` (1 + eps_high) pi/SG[pi] A above it. For `region: outside`."""
     scale_above = row.scale if row.scale_above is None else row.scale_above
     q = (row.scale * (1 - terms.clip_ratio_low)) * terms.below
-    return RuleOutput(q.add_(terms.above, alpha=scale_above * (1 + terms.clip_ratio_high)), 1.0, 1.0)
+    return RuleOutput(q.add_(terms.above * (scale_above * (1 + terms.clip_ratio_high))), 1.0, 1.0)
+
+
+@register_rule("invert_ratio")
+def invert_ratio(terms: TokenTerms, selected: Tensor, row: RuleParameters) -> RuleOutput:
+    """ASPO (arXiv 2510.06062): 1/r instead of r where A >= 0, so that a token is raised the more the less likely it has
+    become. PPO's clip ends the gradient; beyond c, of r or of 1/r, the gradient is that of c and stays. `scale` is not
+    used. The public code has another value, not another gradient, beyond c."""
+    negative, other = terms.negative, 1 - terms.negative
+    inverse = torch.clamp(terms.ratio, max=1 + terms.clip_ratio_high).reciprocal_()
+    q = torch.clamp(terms.ratio, min=1 - terms.clip_ratio_low).mul_(negative).addcmul_(other, inverse)
+    q.clamp_(max=terms.clip_ratio_c)
+    alive = 1 - negative * terms.below - other * terms.above
+    capped = negative * (terms.ratio > terms.clip_ratio_c)
+    return RuleOutput(q, alive, (terms.positive * (1 - terms.above)).add_(capped))
 
 
 @register_rule("released_encourage")
@@ -171,7 +186,7 @@ def signfix_penalize(terms: TokenTerms, selected: Tensor, row: RuleParameters) -
 
 def _released_encourage(terms: TokenTerms, selected: Tensor, row: RuleParameters, sign: float) -> RuleOutput:
     reciprocal = torch.exp(-terms.log_ratio * (selected * terms.below)) * terms.below
-    coefficient = reciprocal.add_(terms.above, alpha=1 + terms.clip_ratio_high)
+    coefficient = reciprocal.add_(terms.above * (1 + terms.clip_ratio_high))
     return _replaced_outside(terms, coefficient.mul_(sign * row.scale), terms.above + terms.below)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from omegaconf import DictConfig
 
-from recipe.htpo.preflight import keys, machine, sizes, verl_config, warn
+from recipe.htpo.preflight import keys, machine, policy_loss, sizes, verl_config, warn
 from recipe.htpo.problem import Problem
 
 __all__ = ["EXIT_CODE", "Problem", "config_problems", "find_problems", "machine_problems", "print_problems"]
@@ -20,7 +20,12 @@ EXIT_CODE = 2
 
 Check = Callable[[DictConfig], Iterator[Problem]]
 
-SETTINGS: tuple[Check, ...] = (keys.check_missing, keys.check_objective, keys.check_general_keys)
+SETTINGS: tuple[Check, ...] = (
+    keys.check_missing,
+    keys.check_objective,
+    policy_loss.check_policy_loss,
+    keys.check_general_keys,
+)
 # What the others build upon: which engine, and that sizes are numbers.
 BASICS: tuple[Check, ...] = (verl_config.check_engine, sizes.check_numbers)
 ENGINE: tuple[Check, ...] = (

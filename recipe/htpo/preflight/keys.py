@@ -202,9 +202,6 @@ def _unread(untouched: Any) -> Callable[[Settings], bool]:
 # fmt: off
 # Whatever engine trains.
 GENERAL = (
-    Key(f"{ACTOR}.policy_loss.loss_mode", lambda s: s.value != "htpo",
-        "is {value}, so the table of objectives would have no effect",
-        "use htpo; objective=dapo is verl's vanilla loss, bit for bit"),
     Key("algorithm.rollout_correction.bypass_mode", lambda s: s.value is True,
         "skips the old policy's forward pass, so there is no entropy to group tokens by{no_scores}", "set it to False"),
     # What scores tokens in the old policy's pass (THR, NTHR), and what the others read

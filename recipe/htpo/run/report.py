@@ -181,7 +181,8 @@ def draw_curves(steps: Steps, path: Path) -> Path:
         (loss, "loss_share", "share of |loss| by group"),
     ):
         layers = [
-            [metrics[f"htpo/{quantity}_group{group}"] for metrics in trained.values()]
+            # verl's own losses report no shares of the loss.
+            [metrics.get(f"htpo/{quantity}_group{group}", 0.0) for metrics in trained.values()]
             for group in range(1, len(CELL_NAMES) + 1)
         ]
         labels = [f"{group} {name.replace('_', ' ')}" for group, name in enumerate(CELL_NAMES, start=1)]

@@ -7,6 +7,9 @@ losses.py:83-112). `htpo_loss` reads the groups that the trainer decided for the
 `ppo_loss` compose the whole (global batch info, entropy bonus, KL term) around the registered token objective, which
 finds the groups in `_current`. A run in which the seam is missing finds nothing there and fails instead of training
 plain PPO.
+
+Where `policy_loss.loss_mode` names one of verl's own losses the table has no part in it: `htpo_loss` is then
+`ppo_loss`, and there are no group sums.
 """
 
 from contextvars import ContextVar
@@ -16,13 +19,14 @@ from typing import Any
 
 import torch
 from tensordict import TensorDict
-from verl.trainer.ppo.core_algos import agg_loss, register_policy_loss
+from verl.trainer.ppo.core_algos import agg_loss, kl_penalty, register_policy_loss
 from verl.utils.metric import AggregationType, Metric
 from verl.workers.config import ActorConfig
 from verl.workers.utils.losses import ppo_loss
 from verl.workers.utils.padding import no_padding_2_padding
 
 from recipe.htpo.objective import ObjectiveConfig, TokenGroups, group_sums, partition, token_loss
+from recipe.htpo.objective.config import GROUP_IDS
 from recipe.htpo.run import heartbeat
 from recipe.htpo.seams.tokens import DUMP_FIELD, PartWriter
 
@@ -33,6 +37,8 @@ GROUPS_FIELD = "htpo_groups"
 # Sums travel under this prefix; the trainer turns them into `htpo/...` metrics after the reduction over micro-batches,
 # ranks and mini-batches. verl reduces a name with "max" or "min" in it differently, so neither may occur.
 SUMS_PREFIX = "htpo_sums/"
+
+LOSS_MODE = "htpo"
 
 
 @dataclass
@@ -62,7 +68,7 @@ def htpo_loss(
     """The actor loss of one micro-batch: groups, token objective by group, verl's composition around it.
 
     Args:
-        config: verl's actor configuration; `policy_loss.loss_mode` is `htpo`.
+        config: verl's actor configuration.
         objective: the table of objectives.
         model_output: jagged `log_probs` and, where computed, `entropy` over prompt and response.
         data: jagged `response_mask`, `old_log_probs`, `advantages` and `htpo_groups`.
@@ -72,6 +78,14 @@ def htpo_loss(
     Returns:
         0-dim loss and metrics; group sums are `Metric`s with SUM aggregation under `htpo_sums/`.
     """
+    heartbeat.beat()
+    if config.entropy_coeff == 0:
+        # ppo_loss would multiply it by zero, which keeps its graph alive and turns one NaN into a NaN loss.
+        verl_output = {name: value for name, value in model_output.items() if name != "entropy"}
+    else:
+        verl_output = model_output
+    if config.policy_loss.loss_mode != LOSS_MODE:
+        return ppo_loss(config, verl_output, data, dp_group)
     if GROUPS_FIELD not in data:
         raise KeyError(f"{GROUPS_FIELD} is not in the batch: train with trainer.v1.trainer_mode=htpo_sync")
     # A jagged tensor whose longest row is not on record comes out wider than `ppo_loss` will have it.
@@ -86,19 +100,36 @@ def htpo_loss(
         current = _Current(objective, partition(entropy, groups.code, hard, correct, objective), entropy)
     if dump_to is not None and DUMP_FIELD in data:
         current.writer = PartWriter(dump_to, data, current.entropy)
-    if config.entropy_coeff == 0:
-        # ppo_loss would multiply it by zero, which keeps its graph alive and turns one NaN into a NaN loss.
-        model_output = {name: value for name, value in model_output.items() if name != "entropy"}
-    heartbeat.beat()
     token = _current.set(current)
     try:
-        loss, metrics = ppo_loss(config, model_output, data, dp_group)
+        loss, metrics = ppo_loss(config, verl_output, data, dp_group)
     finally:
         _current.reset(token)
+    if config.use_kl_loss and any(objective.cells[group_id].kl_scale != 1 for group_id in GROUP_IDS):
+        loss = loss + _kl_difference(config, objective, current.groups, model_output, data)
     metrics |= {
         SUMS_PREFIX + name: Metric(value=value, aggregation=AggregationType.SUM) for name, value in current.sums.items()
     }
     return loss, metrics
+
+
+def _kl_difference(
+    config: ActorConfig,
+    objective: ObjectiveConfig,
+    groups: TokenGroups,
+    model_output: dict[str, torch.Tensor],
+    data: TensorDict,
+) -> torch.Tensor:
+    """What `kl_scale` makes of verl's KL term, which has the same coefficient for every token; 0-dim.
+
+    `ppo_loss` has set `config.global_batch_info`; `actor/kl_loss` stays the mean over all tokens.
+    """
+    fields = data.select("response_mask", "ref_log_prob").to_padded_tensor()
+    mask = fields["response_mask"].to(bool)
+    kl = kl_penalty(no_padding_2_padding(model_output["log_probs"], data), fields["ref_log_prob"], config.kl_loss_type)
+    scale = torch.tensor([1.0, *(objective.cells[group_id].kl_scale for group_id in GROUP_IDS)], device=kl.device)
+    difference = kl * (scale[groups.group.long()] - 1)
+    return config.kl_loss_coef * agg_loss(difference, mask, config.loss_agg_mode, **config.global_batch_info)
 
 
 def _current_entropy(model_output: dict[str, torch.Tensor], data: TensorDict, width: int) -> torch.Tensor:
@@ -108,7 +139,7 @@ def _current_entropy(model_output: dict[str, torch.Tensor], data: TensorDict, wi
     return no_padding_2_padding(model_output["entropy"], data)[:, :width].detach().float()
 
 
-@register_policy_loss("htpo")  # type: ignore[arg-type]
+@register_policy_loss(LOSS_MODE)  # type: ignore[arg-type]
 def token_objective_loss(
     old_log_prob: torch.Tensor,
     log_prob: torch.Tensor,

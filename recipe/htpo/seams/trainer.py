@@ -20,7 +20,7 @@ from verl.utils.config import omega_conf_to_dataclass
 from recipe.htpo.config import dump_config, objective_config
 from recipe.htpo.objective import destruction_warning, metrics_from_sums
 from recipe.htpo.seams.groups import split_tokens
-from recipe.htpo.seams.loss import GROUPS_FIELD, SUMS_PREFIX, htpo_loss
+from recipe.htpo.seams.loss import GROUPS_FIELD, LOSS_MODE, SUMS_PREFIX, htpo_loss
 from recipe.htpo.seams.responses import COUNTS, DroppedGroups, ResponseFacts
 from recipe.htpo.seams.run_life import RunLifeMixin
 from recipe.htpo.seams.tokens import BASE_FIELD, DUMP_FIELD, TokenDump
@@ -103,6 +103,8 @@ class HTPOTrainerMixin(RunLifeMixin, ValidationMixin, WeightsMixin):
         batch = super()._update_actor(batch, metrics)
         prefix = "actor/" + SUMS_PREFIX
         sums = {name.removeprefix(prefix): metrics.pop(name) for name in list(metrics) if name.startswith(prefix)}
+        if self.config.actor_rollout_ref.actor.policy_loss.loss_mode != LOSS_MODE:
+            return batch
         if not sums:
             raise RuntimeError("the actor update returned no group sums: the HTPO loss is not the one that ran")
         metrics.update(metrics_from_sums(sums))

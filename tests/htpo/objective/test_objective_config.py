@@ -23,15 +23,25 @@ from recipe.htpo.objective.presets import PRESET_DIR
 from recipe.htpo.objective.rules import _RULES
 
 PRESETS = (
+    "archer",
+    "aspo",
     "ce_gppo",
+    "cispo",
+    "clip_cov",
     "dapo",
+    "dppo_tv",
+    "dr_grpo",
     "entropy_80_20",
+    "grpo",
+    "gspo",
     "htpo",
     "htpo_paper",
     "htpo_paper_literal",
     "htpo_released",
     "htpo_released_signfix",
+    "kl_cov",
     "nthr",
+    "sapo",
     "thr_exploit",
     "thr_explore",
     "thr_htpo",
@@ -63,7 +73,12 @@ def test_preset_reads_back_equal(name):
 def test_every_field_of_a_preset_has_a_comment_above():
     for path in PRESET_DIR.glob("*.yaml"):
         lines = path.read_text(encoding="utf-8").splitlines()
-        fields = [i for i, line in enumerate(lines) if line and not line.lstrip().startswith(("#", "defaults:"))]
+        section = {"defaults:", "objective:", "algorithm:", "actor_rollout_ref:", "actor:", "policy_loss:"}
+        fields = [
+            i
+            for i, line in enumerate(lines)
+            if line and not line.lstrip().startswith("#") and line.strip() not in section
+        ]
         assert all(lines[i - 1].lstrip().startswith("#") for i in fields), path.name
 
 
@@ -73,6 +88,7 @@ def test_the_base_lists_every_field_and_presets_only_what_differs():
     for name in preset_names():
         values = yaml.safe_load((PRESET_DIR / f"{name}.yaml").read_text(encoding="utf-8"))
         assert values.pop("defaults")[-1] == "_self_"
+        values = values.get("objective", values)
         for cell, row in values.pop("cells", {}).items():
             assert all(base["cells"][cell][key] != value for key, value in row.items()), (name, cell)
         assert all(base[key] != value for key, value in values.items()), name
@@ -165,6 +181,9 @@ def test_hydra_composes_a_preset_and_one_overridden_cell(name, tmp_path):
         ({"cells": {"hard_correct_high": {"floor": None}}}, "floor must be a finite number of at least 0, got None"),
         ({"cells": {"hard_correct_high": {"ceiling": float("inf")}}}, "ceiling must be a finite number"),
         ({"cells": {"hard_correct_high": {"floor": 2.0, "ceiling": 2.0}}}, "floor must be below ceiling, got 2.0"),
+        ({"cells": {"hard_correct_low": {"clip_ratio_low": 1.0}}}, r"clip_ratio_low must be in \[0, 1\), got 1.0"),
+        ({"cells": {"hard_correct_low": {"clip_ratio_high": -0.1}}}, "clip_ratio_high must be a finite number"),
+        ({"cells": {"hard_correct_low": {"kl_scale": None}}}, "kl_scale must be a finite number"),
         ({"preset": ""}, "preset must be a non-empty string"),
     ],
 )
@@ -178,7 +197,7 @@ def test_missing_keys_and_unknown_preset():
     del values["cells"]["easy_wrong_high"]
     with pytest.raises(ValueError, match="objective.cells lacks the keys: easy_wrong_high"):
         ObjectiveConfig.from_mapping(values)
-    with pytest.raises(ValueError, match="unknown objective preset 'htop'. Valid presets: ce_gppo, dapo, .*, htpo"):
+    with pytest.raises(ValueError, match="unknown objective preset 'htop'. Valid presets: archer, .*, htpo"):
         load_preset("htop")
 
 

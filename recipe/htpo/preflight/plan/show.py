@@ -36,6 +36,7 @@ FIELDS = (
     "data.max_prompt_length",
     "data.max_response_length",
     "actor_rollout_ref.actor.optim.lr",
+    "actor_rollout_ref.actor.policy_loss.loss_mode",
     "actor_rollout_ref.actor.clip_ratio_low",
     "actor_rollout_ref.actor.clip_ratio_high",
     "actor_rollout_ref.actor.clip_ratio_c",
@@ -88,18 +89,21 @@ def _objectives(config: DictConfig) -> Table:
         table.add_column(name)
     for group, name in enumerate(CELL_NAMES, start=1):
         cell = objective.cells[group]
-        where = "" if cell.rule == "ppo" else _where(cell)
+        where = _where(cell)
         table.add_row(f"{group} {name}", cell.rule, where, f"{cell.detach_lowest:g}", f"{cell.detach_highest:g}")
     return table
 
 
 def _where(cell: CellConfig) -> str:
-    """Where and how strongly a rule applies, in a few words."""
-    words: list[str] = [cell.region]
+    """Where and how strongly a rule applies, and what is the row's own, in a few words."""
+    words: list[str] = [] if cell.rule == "ppo" else [cell.region]
     words += ["where clipped"] if cell.gate == "ratio_and_sign" else []
     words += [f"x {cell.scale:g}"] if cell.scale != 1 else []
     words += [f"r >= {cell.floor:g}"] if cell.floor else []
     words += [f"r <= {cell.ceiling:g}"] if cell.ceiling is not None else []
+    words += [f"clip - {cell.clip_ratio_low:g}"] if cell.clip_ratio_low is not None else []
+    words += [f"clip + {cell.clip_ratio_high:g}"] if cell.clip_ratio_high is not None else []
+    words += [f"KL x {cell.kl_scale:g}"] if cell.kl_scale != 1 else []
     return ", ".join(words)
 
 
