@@ -19,7 +19,9 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from recipe.htpo.inspect.dump import DumpConfig
+from recipe.htpo.lab.evaluate import MAX_RESPONSE_TOKENS
 from recipe.htpo.lab.loop import RunPlan
+from recipe.htpo.lab.policy_loss import CLIP, settings_of
 from recipe.htpo.lab.regime import load_regime, regime_names
 from recipe.htpo.lab.results import plot, read_arms, results_table
 from recipe.htpo.lab.runs import is_finished, run_all
@@ -70,23 +72,19 @@ def _run(args: argparse.Namespace) -> int:
     if args.name and len(args.objective) > 1:
         raise SystemExit("--name names one arm: give one --objective")
     overrides: Any = OmegaConf.to_container(OmegaConf.from_dotlist(args.overrides))
-    regime = load_regime(args.regime, overrides.pop("regime", {}))
+    regime = overrides.pop("regime", {})
     htpo = overrides.pop("htpo", {})
     if unknown := sorted(htpo.keys() - {"dump_tokens"}):
         raise SystemExit(f"the lab has no htpo.{unknown[0]}: of htpo.* it takes htpo.dump_tokens")
     dump = DumpConfig.from_mapping(htpo.get("dump_tokens", {}))
     plans = {
-        args.out / (args.name or name) / f"seed_{seed}.json": RunPlan(
-            objective=load_preset(name, overrides),
-            regime=regime,
-            seed=seed,
-            steps=args.steps,
-            eval_every=args.eval_every,
-            eval_prompts=args.eval_prompts,
-        )
+        args.out / (args.name or name) / f"seed_{seed}.json": _plan(name, seed, regime, overrides, args)
         for seed in args.seeds
         for name in args.objective
     }
+    verls = [name for name in args.objective if settings_of(name, MAX_RESPONSE_TOKENS).get("policy_loss")]
+    if dump.steps and verls:
+        raise SystemExit(f"htpo.dump_tokens: {', '.join(verls)} train with verl's loss, which says nothing of a token")
     missing = {path: plan for path, plan in plans.items() if not is_finished(path, plan)}
     console = Console()
     console.print(f"{len(plans) - len(missing)} of {len(plans)} runs are finished", soft_wrap=True)
@@ -96,6 +94,21 @@ def _run(args: argparse.Namespace) -> int:
     for line in run_all(model_dir, missing, args.workers, dump):
         console.print(line, soft_wrap=True)
     return 0
+
+
+def _plan(name: str, seed: int, regime: dict[str, Any], overrides: Any, args: argparse.Namespace) -> RunPlan:
+    """A preset's clip goes before the regime's, and the command line's before both."""
+    settings = settings_of(name, MAX_RESPONSE_TOKENS)
+    clip = {field: settings.pop(field) for field in CLIP if field in settings}
+    return RunPlan(
+        objective=load_preset(name, overrides),
+        regime=load_regime(args.regime, clip | regime),
+        seed=seed,
+        steps=args.steps,
+        eval_every=args.eval_every,
+        eval_prompts=args.eval_prompts,
+        settings=settings,
+    )
 
 
 def _table(args: argparse.Namespace) -> int:

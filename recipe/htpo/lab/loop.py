@@ -10,7 +10,8 @@ of sampling are the old policy's.
 import random
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,15 @@ from recipe.htpo.lab.arithmetic import Problem, problems
 from recipe.htpo.lab.evaluate import MAX_RESPONSE_TOKENS
 from recipe.htpo.lab.fast_model import FastModel, Sample
 from recipe.htpo.lab.model import prompt_ids
+from recipe.htpo.lab.policy_loss import COUNTS, PolicyLoss
 from recipe.htpo.lab.regime import Regime
 from recipe.htpo.lab.tokens import StepTokens
 from recipe.htpo.lab.weights import weighed
-from recipe.htpo.objective import ObjectiveConfig, TokenGroups, difficulty, partition, token_loss
+from recipe.htpo.objective import ObjectiveConfig, difficulty, partition
 from recipe.htpo.reward import compute_score
 
 COLLAPSED_BELOW = 0.02
 """A run whose held-out pass@1 is under this ends: nothing is left to learn from."""
-DESTROYED_RATIO = 0.1
 EVALUATION_SEED = 777
 TRAIN_PROBLEMS = 8000
 
@@ -52,6 +53,8 @@ class RunPlan:
     eval_every: int = 10
     eval_prompts: int = 256
     eval_samples: int = 8
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Fields of verl that the preset sets, but the clip, which is the regime's (`policy_loss.settings_of`)."""
 
 
 class Lab:
@@ -70,6 +73,8 @@ class Lab:
         self._generator = torch.Generator().manual_seed(plan.seed)
         self._train_problems = _endless(problems("train", TRAIN_PROBLEMS, 0), plan.seed)
         regime = plan.regime
+        self._policy_loss = PolicyLoss(plan.objective, regime, plan.settings)
+        self._reference = deepcopy(self.fast) if self._policy_loss.actor.use_kl_loss else None
         self._optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=regime.lr, betas=(0.9, 0.999), weight_decay=regime.weight_decay, fused=True
         )
@@ -93,7 +98,11 @@ class Lab:
             "mixed": len(samples) // self.plan.regime.responses,
         }
         if samples:
-            batch = _Batch.make(samples, torch.tensor(correct), self.plan)
+            batch = _Batch.make(samples, torch.tensor(correct), self.plan, self._policy_loss.norm_by_std)
+            if self._reference is not None:
+                with torch.no_grad():
+                    log_probs, _ = self._reference.log_probs(samples)
+                batch = replace(batch, reference=torch.zeros(batch.mask.shape).masked_scatter(batch.mask, log_probs))
             batch, weights = weighed(batch, self.plan.objective.weights, self.fast, self.plan.regime.responses)
             record |= batch.figures() | weights | self._train(batch, index)
         return record | {"cpu_s": round(time.process_time() - started, 2)}
@@ -135,7 +144,7 @@ class Lab:
         regime, n = self.plan.regime, self.plan.regime.responses
         for group in self._optimizer.param_groups:
             group["lr"] = lr
-        totals = torch.zeros(len(_COUNTS))
+        totals, losses = torch.zeros(len(COUNTS)), []
         prompts = torch.randperm(len(batch.samples) // n, generator=self._generator)
         for chosen in prompts.chunk(regime.updates):
             self._optimizer.zero_grad()
@@ -144,44 +153,30 @@ class Lab:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), regime.max_grad_norm)
             self._optimizer.step()
             totals += counts
+            losses.append(loss.item())
         tokens = int(batch.mask.sum())
-        return {name: value / tokens for name, value in zip(_COUNTS, totals.tolist(), strict=True)}
+        shares = {name: value / tokens for name, value in zip(COUNTS, totals.tolist(), strict=True)}
+        return {"loss": sum(losses) / len(losses), **shares}
 
     def loss(self, batch: "_Batch", rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Token-mean loss of one update, and the counts of its tokens named in `_COUNTS`."""
-        regime = self.plan.regime
+        """Loss of one update, and the counts of its tokens named in `COUNTS`."""
         mask = batch.mask[rows]
         log_probs, entropy = self.fast.log_probs([batch.samples[row] for row in rows.tolist()])
-        old_log_probs, advantages = batch.old_log_probs[rows][mask], batch.advantages[rows][mask]
         codes = batch.codes[rows]
         if self.plan.objective.entropy_source == "current":
             current = torch.zeros(mask.shape).masked_scatter(mask, entropy)
             codes = partition(current, mask, batch.hard[rows], batch.correct[rows], self.plan.objective).encode()
-        groups = TokenGroups.decode(codes[mask])
-        output = token_loss(
-            log_probs,
-            old_log_probs,
-            advantages,
-            torch.ones(len(groups.group), dtype=torch.bool),
-            groups,
-            self.plan.objective,
-            regime.clip_ratio_low,
-            regime.clip_ratio_high,
-            regime.clip_ratio_c,
+        reference = None if batch.reference is None else batch.reference[rows]
+        loss, counts, output = self._policy_loss(
+            log_probs, batch.old_log_probs[rows], batch.advantages[rows], mask, codes, reference
         )
-        if self._tokens:
+        if self._tokens and output:
+            old_log_probs, advantages = batch.old_log_probs[rows][mask], batch.advantages[rows][mask]
             split_by = entropy if self.plan.objective.entropy_source == "current" else batch.entropy[rows][mask]
             extra = {"base_advantages": batch.base_advantages, "thr": batch.score}
             chosen = {name: values[rows][mask] for name, values in extra.items() if values is not None}
             self._tokens.add(rows, mask.sum(-1), output, log_probs, old_log_probs, advantages, split_by, **chosen)
-        marks = (
-            output.replaced,
-            output.detached,
-            groups.detach_low & (groups.group == 1),
-            output.ppo_clip,
-            output.replaced & (output.ratio < DESTROYED_RATIO),
-        )
-        return output.loss.sum() / len(groups.group), torch.stack([mark.sum() for mark in marks])
+        return loss, counts
 
     def _sample(self, drawn: Sequence[Problem], n: int, generator: torch.Generator) -> list[list[Sample]]:
         prompts = [prompt_ids(self._tokenizer, problem.question) for problem in drawn]
@@ -191,9 +186,6 @@ class Lab:
         problem, samples = pair
         texts = self._tokenizer.batch_decode([sample.response for sample in samples], skip_special_tokens=True)
         return [compute_score("arithmetic", text, problem.answer)["acc"] == 1.0 for text in texts]
-
-
-_COUNTS = ("replaced", "detached", "detached_group_1", "clipped", "destroyed")
 
 
 @dataclass(frozen=True)
@@ -216,9 +208,11 @@ class _Batch:
     """`[B, T]`, before they were weighed; only where they were."""
     score: Tensor | None = None
     """`[B, T]`, of an advantage transform that has one."""
+    reference: Tensor | None = None
+    """`[B, T]`, log-probabilities of the model that the run began with, for a KL term."""
 
     @classmethod
-    def make(cls, samples: list[Sample], correct: Tensor, plan: RunPlan) -> "_Batch":
+    def make(cls, samples: list[Sample], correct: Tensor, plan: RunPlan, norm_by_std: bool = True) -> "_Batch":
         lengths = torch.tensor([len(sample.response) for sample in samples])
         mask = torch.arange(int(lengths.max())) < lengths[:, None]
         entropy = pad_sequence([sample.entropy for sample in samples], batch_first=True)
@@ -230,7 +224,9 @@ class _Batch:
             mask=mask,
             old_log_probs=pad_sequence([sample.log_probs for sample in samples], batch_first=True),
             entropy=entropy,
-            advantages=compute_grpo_outcome_advantage(rewards, mask.float(), np.asarray(prompt))[0],
+            advantages=compute_grpo_outcome_advantage(
+                rewards, mask.float(), np.asarray(prompt), norm_adv_by_std_in_grpo=norm_by_std
+            )[0],
             codes=partition(entropy, mask, hard, correct, plan.objective).encode(),
             hard=hard,
             correct=correct,

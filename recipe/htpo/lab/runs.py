@@ -15,6 +15,7 @@ import torch
 
 from recipe.htpo.inspect.dump import DumpConfig
 from recipe.htpo.lab.loop import Lab, RunPlan, run
+from recipe.htpo.objective import ObjectiveConfig
 
 
 def is_finished(path: Path, plan: RunPlan) -> bool:
@@ -22,6 +23,12 @@ def is_finished(path: Path, plan: RunPlan) -> bool:
     if not path.exists():
         return False
     recorded, asked = json.loads(path.read_text())["plan"], json.loads(json.dumps(asdict(plan)))
+    # A result may be older than a field that has its default here.
+    recorded = {
+        "settings": {},
+        **recorded,
+        "objective": ObjectiveConfig.from_mapping(recorded["objective"]).to_mapping(),
+    }
     if different := [key for key in asked if recorded.get(key) != asked[key]]:
         raise SystemExit(f"{path} is of another run ({', '.join(different)} differ): choose another --out or --name")
     return True

@@ -126,7 +126,8 @@ def _kl_difference(
     """
     fields = data.select("response_mask", "ref_log_prob").to_padded_tensor()
     mask = fields["response_mask"].to(bool)
-    kl = kl_penalty(no_padding_2_padding(model_output["log_probs"], data), fields["ref_log_prob"], config.kl_loss_type)
+    log_prob = no_padding_2_padding(model_output["log_probs"], data)
+    kl = kl_penalty(log_prob, fields["ref_log_prob"], config.kl_loss_type)  # type: ignore[arg-type]
     scale = torch.tensor([1.0, *(objective.cells[group_id].kl_scale for group_id in GROUP_IDS)], device=kl.device)
     difference = kl * (scale[groups.group.long()] - 1)
     return config.kl_loss_coef * agg_loss(difference, mask, config.loss_agg_mode, **config.global_batch_info)
