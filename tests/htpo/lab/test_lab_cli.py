@@ -66,6 +66,26 @@ def test_finished_runs_are_kept_and_interrupted_ones_start_anew(lab, tmp_path, m
     assert "2 of 2 runs are finished" in capsys.readouterr().out
 
 
+def test_a_presets_clip_goes_before_the_regimes_and_the_command_lines_before_both(lab, tmp_path):
+    assert lab("--objective", "gspo", "--seeds", "1", "--steps", "1", overrides=["regime.clip_ratio_low=0.001"]) == 0
+    plan = json.loads((tmp_path / "out" / "gspo" / "seed_1.json").read_text())["plan"]
+    assert (plan["regime"]["clip_ratio_low"], plan["regime"]["clip_ratio_high"]) == (0.001, 4e-4)
+    assert plan["settings"] == {"policy_loss": {"loss_mode": "gspo"}, "loss_agg_mode": "seq-mean-token-mean"}
+
+
+def test_a_result_without_fields_that_have_their_defaults_is_finished(lab, tmp_path, capsys):
+    arguments = ("--objective", "dapo", "--seeds", "1", "--steps", "1")
+    assert lab(*arguments) == 0
+    path = tmp_path / "out" / "dapo" / "seed_1.json"
+    result = json.loads(path.read_text())
+    del result["plan"]["settings"]
+    for row in result["plan"]["objective"]["cells"].values():
+        del row["kl_scale"]
+    path.write_text(json.dumps(result))
+    assert lab(*arguments) == 0
+    assert "1 of 1 runs are finished" in capsys.readouterr().out
+
+
 def test_overrides_make_a_named_arm_and_never_mix_with_another(lab, tmp_path):
     arguments = ["--objective", "dapo", "--seeds", "1", "--steps", "1"]
     assert lab(*arguments, "--name", "entropy_all", overrides=["high_entropy_ratio=0.5", "regime.lr=2e-4"]) == 0
