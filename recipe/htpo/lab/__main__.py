@@ -25,6 +25,7 @@ from recipe.htpo.lab.policy_loss import CLIP, settings_of
 from recipe.htpo.lab.regime import load_regime, regime_names
 from recipe.htpo.lab.results import plot, read_arms, results_table
 from recipe.htpo.lab.runs import is_finished, run_all
+from recipe.htpo.lab.sweep import sweep_table
 from recipe.htpo.lab.warmup import ensure_warm_model
 from recipe.htpo.objective import load_preset, preset_names
 
@@ -59,6 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument("--baseline", default="dapo", help="arm that the others are paired with, seed by seed")
     table.add_argument("--evaluations", type=int, default=1, help="average a run's last so many evaluations")
     table.set_defaults(command=_table)
+    sweep = commands.add_parser("sweep", help="one table of the results of scripts/sweep.sh")
+    sweep.add_argument("out", type=Path, help="folder with lab/ and stack/")
+    sweep.set_defaults(command=_sweep)
     curves = commands.add_parser("plot", help="curves of all arms")
     curves.add_argument("out", type=Path, help="folder of results")
     curves.add_argument("--file", type=Path, required=True, help="picture to write")
@@ -113,6 +117,11 @@ def _plan(name: str, seed: int, regime: dict[str, Any], overrides: Any, args: ar
 
 def _table(args: argparse.Namespace) -> int:
     Console(width=400).print(results_table(read_arms(args.out), args.baseline, args.evaluations))
+    return 0
+
+
+def _sweep(args: argparse.Namespace) -> int:
+    Console(width=400).print(sweep_table(args.out))
     return 0
 
 

@@ -38,7 +38,7 @@ def padded(batch):
 @pytest.mark.parametrize("preset", ["cispo", "dppo_tv", "gspo", "kl_cov", "sapo"])
 def test_verls_losses(batch, preset):
     lab = policy_loss(preset)
-    loss, counts = lab(*batch, None)
+    loss, counts, _ = lab(*batch, None)
     _, old, advantages, mask, _ = batch
     expected, metrics = get_policy_loss_fn(preset)(
         old, padded(batch), advantages, mask, lab.actor.loss_agg_mode, lab.actor, None
@@ -50,7 +50,7 @@ def test_verls_losses(batch, preset):
 @pytest.mark.parametrize("preset, clip", [("grpo", (0.2, 0.2, 3.0)), ("dapo", (0.2, 0.28, 10.0))])
 def test_the_tables_loss_is_averaged_as_the_preset_says(batch, preset, clip):
     lab = policy_loss(preset)
-    loss, counts = lab(*batch, None)
+    loss, counts, _ = lab(*batch, None)
     _, old, advantages, mask, codes = batch
     output = token_loss(padded(batch), old, advantages, mask, TokenGroups(codes), load_preset(preset), *clip)
     assert loss == agg_loss(output.loss, mask, "token-mean" if preset == "dapo" else "seq-mean-token-mean")
@@ -60,7 +60,7 @@ def test_the_tables_loss_is_averaged_as_the_preset_says(batch, preset, clip):
 def test_dr_grpo_divides_by_the_longest_response_and_not_by_the_deviation(batch):
     lab = policy_loss("dr_grpo")
     assert not lab.norm_by_std and policy_loss("grpo").norm_by_std
-    loss, _ = lab(*batch, None)
+    loss = lab(*batch, None)[0]
     regime = load_regime("off_policy", {"clip_ratio_high": 0.2, "clip_ratio_c": 3.0})
     same = PolicyLoss(load_preset("dr_grpo"), regime, {"loss_agg_mode": "token-sum"})
     torch.testing.assert_close(loss, same(*batch, None)[0] / (66 * SHAPE[0]))
