@@ -44,6 +44,7 @@ PRESETS = (
     "sapo",
     "thr_exploit",
     "thr_explore",
+    "thr_gspo",
     "thr_htpo",
 )
 
