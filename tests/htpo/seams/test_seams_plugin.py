@@ -94,7 +94,8 @@ def test_names_are_in_verls_registries(plain):
         ("htpo_sync", "HTPOTrainerSync", "PPOTrainerSync"),
         ("htpo_colocate_async", "HTPOTrainerColocateAsync", "PPOTrainerColocateAsync"),
     ):
-        assert plain["trainers"][name][:4] == [own, "HTPOTrainerMixin", "RunLifeMixin", verls]
+        mixins = ["HTPOTrainerMixin", "RunLifeMixin", "ValidationMixin", "WeightsMixin"]
+        assert plain["trainers"][name][:6] == [own, *mixins, verls]
 
 
 @pytest.mark.long
