@@ -101,7 +101,7 @@ def compare(runs: Sequence[Run], baseline: str | None = None, contaminated: Cont
         raise ValueError(f"--baseline {baseline}: there is no such arm; there are {', '.join(by_name)}")
     chosen = baseline or (BASELINE if BASELINE in by_name else arms[0].name)
     arms.sort(key=lambda arm: arm.name != chosen)
-    comparison = Comparison(arms, chosen, [], {}, _early(runs))
+    comparison = Comparison(arms, chosen, [], {}, [*_early(runs), *_mixed(arms)])
     for source in sorted({name for run in runs for found in run.evaluations.values() for name in found}):
         _add_source(comparison, source, contaminated)
     return comparison
@@ -115,6 +115,22 @@ def _early(runs: Sequence[Run]) -> list[str]:
         if found
         else []
     )
+
+
+def _mixed(arms: Sequence[Arm]) -> list[str]:
+    """Arms whose runs differ in more than their seed."""
+    notes = []
+    for arm in arms:
+        found = different_settings(arm.runs)
+        # A setting that one of them does not record is not known to differ.
+        names = [
+            name
+            for name, by_arm in found.items()
+            if not name.endswith("seed") and len({value for value in by_arm[arm.name] if value != "-"}) > 1
+        ]
+        if names:
+            notes.append(f"{arm.name}: its runs are taken for seeds of one another, and differ in {', '.join(names)}")
+    return notes
 
 
 def _add_source(comparison: Comparison, source: str, contaminated: Contaminated | None) -> None:

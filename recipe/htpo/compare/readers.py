@@ -68,7 +68,7 @@ def read_runs(paths: Sequence[Path]) -> list[Run]:
             runs.append(read_run(path))
         elif (path / RESPONSES_FILE).is_file():
             runs.append(read_responses(path / RESPONSES_FILE))
-        elif results := sorted([*path.glob("seed_*.json"), *path.glob("*/seed_*.json")]):
+        elif results := sorted(path.rglob("seed_*.json")):
             runs += [read_lab(result) for result in results]
         elif found := sorted(path.glob("*.csv")):
             exports += found
@@ -310,15 +310,21 @@ def _seed_in(name: str) -> tuple[str, int | None]:
 
 
 def _told_apart(runs: list[Run]) -> list[Run]:
-    """Runs of one preset whose objectives differ get the names of their directories; those of two kinds, the kind."""
-    objectives: dict[str, set[str]] = {}
-    for run in runs:
-        if run.kind == "run":
-            table = {name: value for name, value in run.settings.items() if name.startswith("objective.")}
-            objectives.setdefault(run.objective, set()).add(json.dumps(table, sort_keys=True, default=str))
-    for run in runs:
-        if run.kind == "run" and len(objectives[run.objective]) > 1:
-            run.objective = f"{run.objective} ({run.name})"
+    """Give runs that are not seeds of one another arms of their own.
+
+    Runs of one preset whose objectives differ, and runs of one seed, get the name of their directory (a lab run, of the
+    one above its arm's); runs of two kinds, the kind.
+    """
+    for group in _by_objective(runs):
+        tables = [{name: run.settings[name] for name in run.settings if name.startswith("objective.")} for run in group]
+        seeds = [run.seed for run in group if run.seed is not None]
+        others = group[0].kind == "run" and any(table != tables[0] for table in tables)
+        if others or len(set(seeds)) < len(seeds):
+            names = [run.path.resolve().parent.parent.name if run.kind == "lab" else run.name for run in group]
+            if len(set(zip(names, (run.seed for run in group), strict=True))) < len(group):
+                names = [str(run.path) for run in group]
+            for run, name in zip(group, names, strict=True):
+                run.objective = f"{run.objective} ({name})"
     kinds: dict[str, set[str]] = {}
     for run in runs:
         kinds.setdefault(run.objective, set()).add(run.kind)
@@ -326,6 +332,14 @@ def _told_apart(runs: list[Run]) -> list[Run]:
         if len(kinds[run.objective]) > 1:
             run.objective = f"{run.objective} ({run.kind})"
     return runs
+
+
+def _by_objective(runs: Iterable[Run]) -> list[list[Run]]:
+    """Runs of one kind that name the same objective."""
+    found: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        found.setdefault((run.kind, run.objective), []).append(run)
+    return list(found.values())
 
 
 def _brief(error: Exception) -> str:

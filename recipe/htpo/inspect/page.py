@@ -4,6 +4,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import jinja2
 from recipe.htpo.inspect.dump import StepDump
 from recipe.htpo.inspect.pack import pack
 from recipe.htpo.inspect.totals import compare, step_totals
-from recipe.htpo.objective import CELL_NAMES
+from recipe.htpo.objective import CELL_NAMES, CellConfig
 
 _HERE = Path(__file__).resolve().parent
 
@@ -64,13 +65,14 @@ def _finite(values: Mapping[str, Any]) -> dict[str, float]:
 
 
 def row_in_words(cell: Mapping[str, Any]) -> str:
-    """A row of the objective table in words."""
+    """A row of the objective table: its rule, and what is not the default of a row."""
     if not cell:
         return ""
     parts = [str(cell["rule"])]
-    if cell["rule"] != "ppo":
-        parts += [f"{name} {cell[name]}" for name in ("region", "gate", "scale", "floor", "ceiling") if cell.get(name)]
-    parts += [
-        f"{name.replace('_', ' ')} {cell[name]}" for name in ("detach_lowest", "detach_highest") if cell.get(name)
-    ]
+    detaches = bool(cell.get("detach_lowest") or cell.get("detach_highest"))
+    for field in fields(CellConfig)[1:]:
+        matters = detaches if field.name.startswith("detach") else cell["rule"] != "ppo"
+        value = cell.get(field.name, field.default)
+        if matters and value != field.default:
+            parts.append(f"{field.name.replace('_', ' ')} {value}")
     return ", ".join(parts)

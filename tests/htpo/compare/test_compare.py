@@ -148,6 +148,9 @@ def test_settings_that_differ(tmp_path):
     assert found["regime.lr"] == {"dapo": ["0.0001", "0.0002"], "htpo": ["0.0001"]}
     assert found["objective.cells.hard_wrong_high"] == {"dapo": ["ppo"], "htpo": ["penalize, region below, floor 0.5"]}
     assert not any("seed" in name or name.count(".") > 2 for name in found)
+    # Runs of an arm that are more than seeds of one another are named.
+    notes = compare(read_runs([tmp_path])).notes
+    assert notes == ["dapo: its runs are taken for seeds of one another, and differ in regime.lr"]
 
 
 def test_the_page_is_whole(lab, tmp_path, capsys):

@@ -77,6 +77,17 @@ def test_runs_of_one_preset_with_other_rows_are_other_arms(tmp_path):
     assert [run.objective for run in read_runs([*paths, changed])] == ["htpo (a)", "htpo (b)", "htpo (c)"]
 
 
+def test_runs_of_one_seed_are_no_seeds_of_one_another(tmp_path):
+    paths = [real_run(tmp_path / name, "htpo", 42, 0.1) for name in ("low_lr", "high_lr")]
+    assert [run.objective for run in read_runs(paths)] == ["htpo (low_lr)", "htpo (high_lr)"]
+    for regime in ("near", "off"):
+        lab_result(tmp_path / "lab" / regime, "dapo", 1, 0.1)
+    assert [run.objective for run in read_runs([tmp_path / "lab"])] == ["dapo (near)", "dapo (off)"]
+    # Where the names do not tell either, the paths do.
+    again = real_run(tmp_path / "other" / "low_lr", "htpo", 42, 0.1)
+    assert [run.objective for run in read_runs([paths[0], again])] == [f"htpo ({paths[0]})", f"htpo ({again})"]
+
+
 def test_an_offline_evaluation(tmp_path):
     table = pa.table(
         {

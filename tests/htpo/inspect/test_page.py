@@ -13,7 +13,7 @@ from test_dump import columns, response
 
 from recipe.htpo.inspect.__main__ import main
 from recipe.htpo.inspect.dump import read_dump, write_step
-from recipe.htpo.inspect.page import page
+from recipe.htpo.inspect.page import page, row_in_words
 from recipe.htpo.inspect.totals import step_totals
 from recipe.htpo.lab.model import make_tokenizer
 from recipe.htpo.objective import load_preset
@@ -139,3 +139,13 @@ def test_command_line(run_dir, tmp_path, capsys):
     assert "has the steps 1, 4" in capsys.readouterr().err
     assert main([str(tmp_path / "nowhere")]) == 2
     assert "has no token dump: train with `htpo.dump_tokens.steps=" in capsys.readouterr().err
+
+
+def test_a_row_in_words():
+    rows = {name: row_in_words(row) for name, row in load_preset("htpo_paper").to_mapping()["cells"].items()}
+    assert rows["hard_wrong_low"] == "ppo"
+    assert rows["hard_wrong_high"] == "penalize, region below"
+    assert rows["easy_correct_high"] == "ppo, detach highest 0.02"
+    # A row that was recorded before a parameter was there has its default.
+    assert row_in_words({"rule": "penalize", "region": "below"}) == rows["hard_wrong_high"]
+    assert row_in_words({}) == ""
