@@ -28,7 +28,7 @@ def pass_curve(runs: Sequence[Outcomes], ks: Sequence[int] | None = None) -> Est
         ValueError: no run, other prompts in one of them, or a budget above the samples of a prompt.
     """
     ks = _budgets(runs, ks)
-    return estimate([Factor(_values(runs, runs[0].prompts, ks))], ks, lowest=0.0, highest=1.0)
+    return estimate([Factor(_values(runs, runs[0].prompts, ks))], ks)
 
 
 def difference(
@@ -51,10 +51,10 @@ def difference(
     prompts = runs[0].prompts
     ours, theirs = _values(runs, prompts, ks), _values(baseline, prompts, ks)
     if not paired:
-        return estimate([Factor(ours), Factor(theirs, sign=-1)], ks, lowest=-1.0, highest=1.0)
+        return estimate([Factor(ours), Factor(theirs, sign=-1)], ks)
     if len(runs) != len(baseline):
         raise ValueError(f"paired seeds need as many runs ({len(runs)}) as baselines ({len(baseline)}): paired=False")
-    return estimate([Factor(ours - theirs)], ks, lowest=-1.0, highest=1.0)
+    return estimate([Factor(ours - theirs, paired=True)], ks)
 
 
 def band_verdicts(found: Estimate) -> dict[int, Verdict]:

@@ -9,6 +9,9 @@ with random effects; Searle, Casella, McCulloch, Variance Components, chapter 4)
 of the sum of both variances, each times the square of its own quantile of Student's t, so that few seeds give a wide
 interval. With one seed the interval is that of these very weights: it says nothing of training again.
 
+The interval of a rate is taken on the logit scale, as that of a proportion in a survey (Korn and Graubard, Analysis of
+Health Surveys, 1999, section 3.5): pass@k lies near 1 where k is large, and is skewed there.
+
 A band holds the whole curve with 95 %: the clustered standard errors are widened by one factor, the quantile of the
 largest standardised deviation over all budgets (sup-t band, Montiel Olea and Plagborg-Moller, 2019) in a hierarchical
 bootstrap that draws seeds and prompts.
@@ -21,6 +24,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, logit
 from scipy.stats import bootstrap, norm
 from scipy.stats import t as student_t
 
@@ -43,6 +47,8 @@ class Factor:
     """`[S, P, K]`."""
     sign: int = 1
     """-1 where the mean is subtracted."""
+    paired: bool = False
+    """The values are differences, paired by seed and prompt."""
 
 
 @dataclass(frozen=True)
@@ -74,17 +80,16 @@ class Estimate:
         return (norm.ppf(1 - LEVEL / 2) + norm.ppf(POWER)) * self.standard_error
 
 
-def estimate(factors: Sequence[Factor], ks: Sequence[int], lowest: float, highest: float) -> Estimate:
-    """The signed sum of the factors' means over seeds and prompts.
+def estimate(factors: Sequence[Factor], ks: Sequence[int]) -> Estimate:
+    """The signed sum of the factors' means over seeds and prompts; all values lie within 0 and 1.
 
-    One factor is a mean (or the mean of paired differences); two of opposite signs are the difference of two groups of
-    runs whose seeds have nothing in common but whose prompts are the same.
+    One factor is a mean; two of opposite signs are a difference. Of a difference that is paired by seed the factor has
+    the differences as its values, within -1 and 1, and is told by `Factor.paired`; two factors are two groups of runs
+    whose seeds have nothing in common but whose prompts are the same.
 
     Args:
         factors: with the same `P` and `K`, `P` at least 2.
         ks: the `K` budgets.
-        lowest: least possible value of the sum, such as -1 for a difference.
-        highest: largest possible value.
 
     Raises:
         ValueError: fewer than two prompts, or factors that do not fit each other.
@@ -99,19 +104,28 @@ def estimate(factors: Sequence[Factor], ks: Sequence[int], lowest: float, highes
     parts = _variances(factors, np.asarray(by_prompt))
     error = np.sqrt(sum(part for part, _ in parts))
     constant = error < 1e-12
-    reach = np.maximum(highest - value, value - lowest)
+    rate = len(factors) == 1 and not factors[0].paired
+    lowest = 0.0 if rate else -1.0
+    reach = np.maximum(1.0 - value, value - lowest)
     half = np.where(constant, _constant(prompts, reach), _half_width(parts, LEVEL))
     band = np.where(constant, half, half * _widening(factors, value, constant))
     return Estimate(
         ks=tuple(ks),
         value=value,
         standard_error=np.where(constant, 0.0, error),
-        low=np.maximum(value - half, lowest),
-        high=np.minimum(value + half, highest),
-        band_low=np.maximum(value - band, lowest),
-        band_high=np.minimum(value + band, highest),
+        low=_end(value, -half, lowest, rate & ~constant),
+        high=_end(value, half, lowest, rate & ~constant),
+        band_low=_end(value, -band, lowest, rate & ~constant),
+        band_high=_end(value, band, lowest, rate & ~constant),
         p_value=_p_values(parts, value, constant, prompts, reach),
     )
+
+
+def _end(value: Floats, half: Floats, lowest: float, on_logit_scale: Any) -> Floats:
+    """One end, `[K]`, of an interval whose half-width is `half` (negative: the lower end)."""
+    inside = np.clip(value, 1e-9, 1 - 1e-9)
+    bent = expit(logit(inside) + half / (inside * (1 - inside)))
+    return np.where(on_logit_scale, bent, np.clip(value + half, lowest, 1.0))
 
 
 Part = tuple[Floats, int]

@@ -51,7 +51,7 @@ def test_the_p_value_is_the_level_at_which_the_interval_ends_at_zero():
     rng = np.random.default_rng(3)
     for shift in (0.0, 0.02, 0.05, 0.3):
         values = rng.normal(shift, 0.2, (4, 60, 1)) + rng.normal(0, 0.02, (4, 1, 1))
-        found = estimate([Factor(values)], (1,), -1.0, 1.0)
+        found = estimate([Factor(values, paired=True)], (1,))
         assert (found.p_value[0] < 0.05) == (found.low[0] > 0 or found.high[0] < 0)
 
 
@@ -99,6 +99,13 @@ def test_values_that_are_all_the_same_are_no_certainty():
     always = Outcomes.of_counts([4] * 30, 4)
     changed = difference([always], [never], (1, 4))
     assert (changed.value == 1).all() and (changed.low > 0.7).all() and (changed.p_value < 1e-6).all()
+
+
+def test_a_rate_near_its_end_has_a_skewed_interval_within_it():
+    curve = pass_curve([Outcomes.of_counts([4] * 60 + [1, 2], 4)], (1, 2, 4))
+    inner = curve.standard_error > 0
+    assert (curve.high[inner] < 1).all() and (curve.low > 0).all()
+    assert (curve.value - curve.low > 1.5 * (curve.high - curve.value))[inner].all()
 
 
 def test_what_would_have_been_found():

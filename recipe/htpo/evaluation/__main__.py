@@ -1,0 +1,74 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluate a model on prompts: responses, verdicts, unbiased pass@k with intervals; resumable.
+
+    python -m recipe.htpo.evaluation MODEL DATA... [n=32 temperature=1 max_tokens=4096 out=DIR against=MODEL ...]
+
+MODEL is a Hugging Face directory or name, a checkpoint of verl, or the directory of a run. With `against`, a second
+model is evaluated on the same prompts, and the two are compared and drawn. All settings: docs/evaluation.md.
+"""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from data_prep.errors import DataError
+from recipe.htpo.evaluation.run import evaluate
+from recipe.htpo.evaluation.settings import EvalSettings, SettingsError, parse
+from recipe.htpo.evaluation.store import read_outcomes
+from recipe.htpo.evaluation.summary import compare_files, comparison_table, draw, draw_difference, results_table
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; 0, or 2 with a message on settings that cannot be meant."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        return 0 if arguments else 2
+    try:
+        settings = parse(arguments)
+        baseline = _baseline(settings, arguments) if settings.against else None
+        if baseline == 2:
+            return 2
+        path = evaluate(settings)
+        console = Console(width=None if sys.stdout.isatty() else 160)
+        console.print(results_table(path))
+        if isinstance(baseline, Path):
+            _compare(console, path, baseline)
+    except (SettingsError, DataError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _baseline(settings: EvalSettings, arguments: Sequence[str]) -> Path | int:
+    """Responses of the second model; in a process of its own, since vLLM does not give all memory back."""
+    out = settings.directory / "against"
+    kept = [argument for argument in arguments if "=" in argument and not argument.startswith(("out=", "against="))]
+    command = [sys.executable, "-m", "recipe.htpo.evaluation", settings.against, *settings.data, *kept, f"out={out}"]
+    code = subprocess.run(command).returncode
+    return code or evaluate(replace(settings, model=settings.against, out=str(out), against=""))
+
+
+def _compare(console: Console, path: Path, baseline: Path) -> None:
+    differences = compare_files(path, baseline)
+    if not differences:
+        return
+    console.print(comparison_table(differences))
+    ours, theirs = read_outcomes(path), read_outcomes(baseline)
+    for source, found in differences.items():
+        curves = {"before": theirs[source], "after": ours[source]}
+        name = source.replace("/", "_")
+        for picture in (
+            draw(curves, path.parent / f"pass_at_k_{name}.png", f"{source}: {len(ours[source])} prompts, 95 % bands"),
+            draw_difference(found, path.parent / f"difference_{name}.png", f"{source}: after - before"),
+        ):
+            console.print(f"{picture}: written", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,111 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The Hugging Face directory behind a model's name: itself, or what verl's merger makes of a checkpoint."""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from recipe.htpo.evaluation.settings import SettingsError
+
+TRACKER = "latest_checkpointed_iteration.txt"
+WEIGHTS = ("*.safetensors", "*.bin")
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_EDGE = 2**20
+
+
+def model_directory(model: str, scratch: Path) -> str:
+    """Where vLLM finds `model`.
+
+    A directory of a Hugging Face model is returned as it is, and so is the one that a checkpoint of verl carries
+    (`hf_model` among its contents, or the Megatron engine with a bridge). Of another checkpoint, of either engine, the
+    shards are merged into `scratch`, once. Of a run it is the last checkpoint. What is no path is a name on the hub.
+
+    Raises:
+        SettingsError: nothing there is a model.
+    """
+    path = Path(model)
+    if not path.exists():
+        if _HUB_NAME.fullmatch(model):
+            return model
+        raise SettingsError("model", f"no such directory: {model}", "give a model, a checkpoint or a name on the hub")
+    if _is_whole(path):
+        return str(path)
+    actor = _actor(path)
+    for place in (actor / "huggingface", actor / "model" / "huggingface"):
+        if _is_whole(place):
+            return str(place)
+    if (actor / "fsdp_config.json").is_file():
+        return str(_merged(actor, "fsdp", scratch))
+    if (actor / "model" / "dist_ckpt").is_dir():
+        return str(_merged(actor, "megatron", scratch))
+    raise SettingsError(
+        "model",
+        f"{path} holds neither a Hugging Face model (config.json and weights) nor a checkpoint of verl",
+        "give OUTPUT_DIR of a run, its checkpoints/global_step_N, or the directory of a model",
+    )
+
+
+def identity(directory: str) -> dict[str, str]:
+    """What tells a model from another with the same name: a digest of its configuration and of its weights' edges.
+
+    Of each file of weights the size and the first and last MiB count, so that a model of any size takes a moment.
+    """
+    path = Path(directory)
+    if not path.is_dir():
+        return {"name": directory}
+    digest = hashlib.blake2b(digest_size=16)
+    for file in sorted(path.glob("*.json")) + sorted(path.glob("*.jinja")) + _weights(path):
+        size = file.stat().st_size
+        digest.update(f"{file.name}:{size}\0".encode())
+        with file.open("rb") as stream:
+            digest.update(stream.read(_EDGE))
+            stream.seek(max(_EDGE, size - _EDGE))
+            digest.update(stream.read())
+    return {"name": path.resolve().name, "digest": digest.hexdigest()}
+
+
+def _is_whole(path: Path) -> bool:
+    return (path / "config.json").is_file() and bool(_weights(path))
+
+
+def _weights(path: Path) -> list[Path]:
+    return sorted(file for pattern in WEIGHTS for file in path.glob(pattern))
+
+
+def _actor(path: Path) -> Path:
+    """The actor's folder of a run, of a checkpoint, or itself."""
+    for run in (path / "checkpoints", path):
+        tracker = run / TRACKER
+        if tracker.is_file():
+            path = run / f"global_step_{tracker.read_text(encoding='utf-8').strip()}"
+            break
+    return path / "actor" if (path / "actor").is_dir() else path
+
+
+def _merged(actor: Path, backend: str, scratch: Path) -> Path:
+    target = scratch / f"merged_{hashlib.blake2b(str(actor.resolve()).encode(), digest_size=4).hexdigest()}"
+    if _is_whole(target):
+        return target
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "verl.model_merger", "merge", "--backend", backend]
+    command += ["--local_dir", str(actor), "--target_dir", str(partial)]
+    environment = dict(os.environ)
+    if not torch.cuda.is_available():
+        environment["VERL_PLATFORM"] = "cpu"
+        command += ["--use_cpu_initialization"]
+    print(f"merging the shards of {actor} into {target}", flush=True)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode or not _is_whole(partial):
+        tail = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
+        raise SettingsError("model", f"verl's merger failed on {actor}:\n{tail}", f"run it alone: {' '.join(command)}")
+    partial.replace(target)
+    return target
