@@ -1,0 +1,28 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""One process of one layout: trains a step, saves a checkpoint as a run does, and the weights that the rollout gets."""
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+from engines_cases import CASES, LAYOUTS
+from engines_worker import Actor
+
+
+def main() -> None:
+    layout, inputs, outputs = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    case = next(case for case in CASES if case.run == "adam" and case.model == "qwen2")
+    actor = Actor(LAYOUTS[layout], case, inputs / case.model, torch.load(inputs / case.model / "batch.pt"))
+    actor.train()
+    actor.worker.save_checkpoint(str(outputs / "checkpoints" / "global_step_1" / "actor"), global_step=1)
+    weights = actor.weights()
+    if os.environ["RANK"] == "0":
+        torch.save(weights, outputs / "weights.pt")
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
