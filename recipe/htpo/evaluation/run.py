@@ -9,7 +9,7 @@ from typing import Any
 from tqdm import tqdm
 from transformers import AutoConfig, AutoTokenizer
 
-from data_prep.files import sha256_of
+from data_prep.storage.files import sha256_of
 from recipe.htpo.evaluation.engine import Request, Sample, generate_chunks
 from recipe.htpo.evaluation.models import identity, model_directory
 from recipe.htpo.evaluation.prompts import Prompt, read_prompts, token_ids

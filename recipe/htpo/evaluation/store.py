@@ -13,7 +13,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_prep.files import atomic_output
+from data_prep.storage.files import atomic_output
 from recipe.htpo.evaluation.outcomes import Outcomes
 from recipe.htpo.evaluation.settings import SettingsError
 

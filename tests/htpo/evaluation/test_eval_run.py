@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, Qwen2ForCausalLM
 
-from data_prep.cli import main as data_prep
+from data_prep.command_line.main import main as data_prep
 from recipe.htpo.evaluation.store import JOURNAL_FILE, RESPONSES_FILE
 from recipe.htpo.lab.model import make_model, make_tokenizer
 

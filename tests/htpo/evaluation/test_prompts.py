@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data_prep.cli import main as data_prep
+from data_prep.command_line.main import main as data_prep
 from recipe.htpo.evaluation.prompts import read_prompts, token_ids
 from recipe.htpo.evaluation.settings import EvalSettings, SettingsError
 from recipe.htpo.lab.model import make_tokenizer

@@ -7,7 +7,7 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
-from data_prep.cli import main as data_prep
+from data_prep.command_line.main import main as data_prep
 from recipe.htpo.evaluation import difference
 from recipe.htpo.evaluation.engine import Sample
 from recipe.htpo.evaluation.prompts import read_prompts
