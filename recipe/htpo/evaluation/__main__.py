@@ -8,6 +8,8 @@ MODEL is a Hugging Face directory or name, a checkpoint of verl, or the director
 model is evaluated on the same prompts, and the two are compared and drawn. All settings: docs/evaluation.md.
 """
 
+import atexit
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -70,5 +72,12 @@ def _compare(console: Console, path: Path, baseline: Path) -> None:
             console.print(f"{picture}: written", soft_wrap=True)
 
 
+def _end_quietly() -> None:
+    """At the very end triton's bindings, which vLLM loads, write 40 lines on stderr about objects that they leak."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
 if __name__ == "__main__":
+    # Registered before anything else, so that it runs last.
+    atexit.register(_end_quietly)
     raise SystemExit(main())
