@@ -222,8 +222,22 @@ def select(arguments: Namespace) -> int:
         bins=arguments.bins,
         rows=arguments.rows,
         seed=arguments.seed,
+        order=arguments.order,
     )
-    _print_rows(arguments.out, select_rows(arguments.file, arguments.out, selection, arguments.force))
+    counts = select_rows(arguments.file, arguments.out, selection, arguments.force, arguments.complement)
+    _print_rows(arguments.out, counts)
+    return 0
+
+
+def passrate(arguments: Namespace) -> int:
+    """``passrate FILE --model MODEL --out FILE n=8``."""
+    from data_prep.operations.passrate import measure_pass_rates
+
+    responses = arguments.responses or arguments.out.with_name(f"{arguments.out.stem}.responses")
+    counts = measure_pass_rates(
+        arguments.file, arguments.model, arguments.out, responses, arguments.settings, arguments.force
+    )
+    _print_rows(arguments.out, counts)
     return 0
 
 

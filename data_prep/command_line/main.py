@@ -16,7 +16,7 @@ from data_prep.sources.answers import ANSWER_RULES
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = _parse(argv)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
         return arguments.run(arguments)
@@ -25,6 +25,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, sqlite3.Error) as error:
         print(f"error: {error}. Remedy: check free space, also for temporary files (TMPDIR)", file=sys.stderr)
     return 1
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments; ``settings`` are the words of ``passrate`` that are no options (n=8), wherever they stand."""
+    parser = _parser()
+    arguments, settings = parser.parse_known_args(argv)
+    unknown = [word for word in settings if word.startswith("-") or "=" not in word]
+    if settings and (unknown or arguments.run is not commands.passrate):
+        parser.error(f"unrecognized arguments: {' '.join(unknown or settings)}")
+    arguments.settings = settings
+    return arguments
 
 
 _FORCE = "replace an output that was made with other options"
@@ -43,7 +54,7 @@ _COLUMNS = {
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m data_prep", description="Data sets to one verl parquet contract.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_list, _show, _build, _check, _stats, _decontaminate, _mix, _select):
+    for add in (_list, _show, _build, _check, _stats, _decontaminate, _mix, _select, _passrate):
         add(subparsers)
     return parser
 
@@ -167,8 +178,32 @@ def _select(subparsers) -> None:
     command.add_argument("--bins", type=int, default=5, help="intervals when the column is pass_rate (default 5)")
     command.add_argument("--rows", type=int, help="draw so many rows at random")
     command.add_argument("--seed", type=int, default=0, help="seed of the draws")
+    command.add_argument("--order", metavar="[-]COLUMN", help="sort by a column; -COLUMN from high to low")
+    command.add_argument("--complement", type=Path, metavar="FILE", help="write all other rows here")
     command.add_argument("--force", action="store_true", help=_FORCE)
     command.set_defaults(run=commands.select)
+
+
+def _passrate(subparsers) -> None:
+    command = subparsers.add_parser(
+        "passrate",
+        help="measure how often a model solves each problem, and fill it in",
+        epilog="SETTING=VALUE, anywhere: a setting of the evaluation, such as n=8 max_tokens=4096",
+    )
+    command.add_argument("file", type=Path, metavar="FILE")
+    command.add_argument(
+        "settings", nargs="*", metavar="SETTING=VALUE", help="of the evaluation, e.g. n=8 max_tokens=4096"
+    )
+    command.add_argument("--model", required=True, help="Hugging Face folder or name, checkpoint or directory of a run")
+    command.add_argument("--out", type=Path, required=True, metavar="FILE")
+    command.add_argument(
+        "--responses",
+        type=Path,
+        metavar="FOLDER",
+        help="responses and verdicts (default: OUT.responses); resumed there",
+    )
+    command.add_argument("--force", action="store_true", help=_FORCE)
+    command.set_defaults(run=commands.passrate)
 
 
 def _integers(text: str) -> tuple[int, ...]:

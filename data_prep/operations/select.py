@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from data_prep.contract import contract_batches, contract_schema, derived_recipe, extra, require_contract
 from data_prep.errors import DataError
@@ -53,6 +55,8 @@ class Selection:
     """Rows to draw at random, of all strata together."""
     seed: int = 0
     """Seed of the draws."""
+    order: str | None = None
+    """Column by which the chosen rows are sorted, ``-COLUMN`` from high to low; rows without a value go last."""
 
     def __post_init__(self) -> None:
         if self.pass_rate is not None and not 0 <= self.pass_rate[0] <= self.pass_rate[1] <= 1:
@@ -68,22 +72,33 @@ class Selection:
         return vars(self) | {"where": [str(condition) for condition in self.where], "verdicts": verdicts}
 
 
-def select(path: Path, out: Path, selection: Selection, force: bool = False) -> dict[str, int]:
-    """Writes the chosen rows in their old order; returns ``rows``: read, what each condition removed, written.
+def select(
+    path: Path, out: Path, selection: Selection, force: bool = False, complement: Path | None = None
+) -> dict[str, int]:
+    """Writes the chosen rows; returns ``rows``: read, what each condition removed, written.
 
-    Two passes over the file: the first decides (one bit and one heap entry a row), the second writes.
+    Rows keep their order unless ``selection.order`` says otherwise (the chosen rows are then held in memory). All other
+    rows go to ``complement``, where one is given. Two passes over the file: the first decides (one bit and one heap
+    entry a row), the second writes.
 
     Raises DataError when a column or a pass rate is missing.
     """
-    refuse_overwriting(out, [path] if selection.verdicts is None else [path, selection.verdicts])
+    inputs = [path] if selection.verdicts is None else [path, selection.verdicts]
+    outs = [out] if complement is None else [out, complement]
+    for written in outs:
+        refuse_overwriting(written, inputs)
+    if complement is not None and complement.absolute() == out.absolute():
+        raise DataError("the rows and their complement are one file", file=out, remedy="give --complement another path")
     counts: dict[str, int] = {"read": require_contract(path)}
     recipe = derived_recipe("select", [path], selection.record())
-    refuse_other_configuration(out, recipe, force)
+    for written, side in zip(outs, ("chosen", "complement"), strict=False):
+        refuse_other_configuration(written, recipe | {"side": side}, force)
+    order = None if selection.order is None else column_path(path, selection.order.removeprefix("-"))
     rates = None
     if selection.verdicts is not None:
         rates = read_pass_rates(selection.verdicts, selection.verdict_key)
         if selection.verdict_key != "problem":
-            _require_distinct(path, selection.verdict_key)
+            _require_distinct(path, rates)
     chosen = _draw(_conditions(path, selection, rates, counts), selection, counts)
     if rates is not None and not rates.used:
         raise DataError(
@@ -91,23 +106,58 @@ def select(path: Path, out: Path, selection: Selection, force: bool = False) -> 
             file=selection.verdicts,
             remedy=f"the verdict file must repeat extra_info.{selection.verdict_key}; see --verdict-key",
         )
-    write_dataset(out, _chosen_batches(path, chosen, rates), recipe, counts, contract_schema(path))
+    schema = contract_schema(path)
+    for written, side in zip(outs, ("chosen", "complement"), strict=False):
+        batches = _chosen_batches(path, chosen, rates)
+        if order is not None:
+            batches = _ordered(batches, schema, order, descending=str(selection.order).startswith("-"))
+        rows = counts if side == "chosen" else {"read": counts["read"]}
+        write_dataset(written, batches, recipe | {"side": side}, rows, schema)
+        chosen = bytearray(1 - mark for mark in chosen)
     return counts
 
 
-def _require_distinct(path: Path, key: str) -> None:
-    """Raises DataError when two rows of the file would get the same verdicts by ``key``."""
+def _ordered(
+    batches: Iterator[pa.RecordBatch], schema: pa.Schema, column: str, descending: bool
+) -> Iterator[pa.RecordBatch]:
+    """The rows sorted by a column, stable; numbers by size also where the column is text."""
+    table = pa.Table.from_batches(batches, schema)
+    top, *inner = column.split(".")
+    values = table[top].combine_chunks()
+    for name in inner:
+        values = pc.struct_field(values, name)
+    keys = [_sort_key(value) for value in values.to_pylist()]
+    present = [row for row, key in enumerate(keys) if key is not None]
+    present.sort(key=lambda row: keys[row], reverse=descending)  # type: ignore[arg-type, return-value]
+    missing = [row for row, key in enumerate(keys) if key is None]
+    yield from table.take(pa.array(present + missing, pa.int64())).to_batches()
+
+
+def _sort_key(value: Any) -> tuple[int, float, str] | None:
+    if value is None:
+        return None
+    try:
+        return (0, float(value), "")
+    except (TypeError, ValueError):
+        return (1, 0.0, str(value))
+
+
+def _require_distinct(path: Path, rates: PassRates) -> None:
+    """Raises DataError when two rows of the file would get the same verdicts."""
     row = 0
     with DigestMap() as seen:
         for batch in contract_batches(path, ["data_source", "extra_info"]):
-            for value, source in zip(extra(batch, key), batch["data_source"].to_pylist(), strict=True):
-                place = digest(str(value), source if key == "index" else "")
+            fields = (extra(batch, rates.key), batch["data_source"].to_pylist(), extra(batch, "split"))
+            for value, source, split in zip(*fields, strict=True):
+                place = digest(rates.place(value, source, split))
                 first = seen.get(place)
                 if first is not None:
+                    by_index = ", write the split on every verdict, or use --verdict-key id"
                     raise DataError(
-                        f"{key} {value!r} of {source} is in row {first} and in row {row}: verdicts may mean either",
+                        f"{rates.key} {value!r} of {source} is in row {first} and in row {row}: "
+                        "verdicts may mean either",
                         file=path,
-                        remedy="mix each set and split once" + (", or use --verdict-key id" if key == "index" else ""),
+                        remedy="mix each set and split once" + (by_index if rates.key == "index" else ""),
                     )
                 seen.set(place, row)
                 row += 1

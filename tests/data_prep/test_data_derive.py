@@ -195,7 +195,7 @@ def test_verdicts_of_math_dapo_scores_in_parquet_by_index(tmp_path: Path, parts:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ({"id": "a"}, "row 0: needs 'id' and one of pass_rate, acc"),
+        ({"id": "a"}, "row 0: needs 'id' and one of verdict.correct, pass_rate, acc"),
         ({"uid": "a", "acc": 1}, "row 0: needs 'id'"),
         ({"id": "a", "acc": "yes"}, "acc is 'yes', not a number"),
         ({"id": "a", "pass_rate": 1.5}, "pass_rate is 1.5"),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from data_support import read
 
-from data_prep.command_line.main import _parser, main
+from data_prep.command_line.main import _parse, main
 from data_prep.sources.dataset import DataSet
 from data_prep.sources.sets import BUILTIN
 
@@ -46,7 +46,7 @@ def test_every_command_line_parses() -> None:
     commands = [shlex.split(line, comments=True)[3:] for line in blocks.splitlines() if "-m data_prep " in line]
     assert len(commands) >= 10
     for command in commands:
-        assert callable(_parser().parse_args(command).run)
+        assert callable(_parse(command).run)
 
 
 def test_every_set_is_described() -> None:
