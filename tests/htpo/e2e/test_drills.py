@@ -5,7 +5,10 @@
 The same command is started each time and goes on from the last checkpoint.
 """
 
+import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +16,7 @@ from pathlib import Path
 import pytest
 import ray
 from ray.cluster_utils import Cluster
-from training_process import ENVIRONMENT, TrainingProcess
+from training_process import ENVIRONMENT, SMALL
 
 from recipe.htpo.run import stop
 from recipe.htpo.run.checkpoints import TRACKER
@@ -35,12 +38,34 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     made.shutdown()
 
 
-def wait_for_step(run: TrainingProcess, output_dir: Path, step: int) -> None:
-    """Until `step` is in the metrics: the next one then begins."""
-    deadline = time.monotonic() + TIMEOUT_S
-    while step not in read_steps(output_dir):
-        assert run.process.poll() is None and time.monotonic() < deadline, run.output[-6000:]
-        time.sleep(0.2)
+class Run:
+    """The training command, started on the cluster. It ends by itself: the cluster is not its own."""
+
+    def __init__(self, log: Path, cluster: Cluster, overrides: list[str]) -> None:
+        self._log = log
+        with log.open("wb") as stream:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "recipe.htpo.main_htpo", "platform=cpu", *SMALL, *overrides],
+                cwd=log.parent,
+                env={**os.environ, "RAY_ADDRESS": cluster.address},
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def output(self) -> str:
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    def wait(self) -> int:
+        return self.process.wait(timeout=TIMEOUT_S)
+
+    def wait_for_step(self, output_dir: Path, step: int) -> None:
+        """Until `step` is in the metrics: the next one then begins."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while step not in read_steps(output_dir):
+            assert self.process.poll() is None and time.monotonic() < deadline, self.output[-6000:]
+            time.sleep(0.2)
 
 
 def test_a_node_is_lost_and_a_run_is_asked_to_stop(cluster: Cluster, demo_inputs: list[str], tmp_path: Path) -> None:
@@ -55,35 +80,27 @@ def test_a_node_is_lost_and_a_run_is_asked_to_stop(cluster: Cluster, demo_inputs
         "htpo.watchdog_timeout_s=300",
     ]
 
-    def start(number: int) -> TrainingProcess:
-        log = tmp_path / f"start_{number}.log"
-        return TrainingProcess(log, tmp_path, *overrides, RAY_ADDRESS=cluster.address)
+    def start(number: int) -> Run:
+        return Run(tmp_path / f"start_{number}.log", cluster, overrides)
 
     def saved() -> int:
         return int((output_dir / "checkpoints" / TRACKER).read_text())
 
     lost = cluster.add_node(**NODE)
     run = start(1)
-    wait_for_step(run, output_dir, 3)
+    run.wait_for_step(output_dir, 3)
     cluster.remove_node(lost, allow_graceful=False)
-    code = run.wait(TIMEOUT_S)
+    code = run.wait()
     # Neither success, nor a wrong setting, nor a request: what the scripts start again.
     assert code not in (0, 2, stop.EXIT_CODE) and saved() >= 2
     before = saved()
 
     cluster.add_node(**NODE)
     run = start(2)
-    wait_for_step(run, output_dir, before + 1)
+    run.wait_for_step(output_dir, before + 1)
     run.process.send_signal(signal.SIGUSR1)
-    assert run.wait(TIMEOUT_S) == stop.EXIT_CODE, run.output[-6000:]
+    assert run.wait() == stop.EXIT_CODE, run.output[-6000:]
     assert "asked to stop" in run.output and "the same command continues" in run.output
     stopped = int((output_dir / "stopped").read_text())
     # Saved at the end of its step, whatever `save_freq` says.
     assert stopped == saved() > before and max(read_steps(output_dir)) == stopped
-
-    # A deadline so near that no second step fits.
-    run = TrainingProcess(
-        tmp_path / "start_3.log", tmp_path, *overrides, RAY_ADDRESS=cluster.address, HTPO_DEADLINE=str(time.time() + 60)
-    )
-    assert run.wait(TIMEOUT_S) == stop.EXIT_CODE, run.output[-6000:]
-    assert saved() == stopped + 1 and "until the deadline" in run.output
