@@ -1,5 +1,6 @@
 # Copyright 2026 The verl-htpo authors
 # SPDX-License-Identifier: Apache-2.0
+import importlib.metadata
 import json
 from dataclasses import replace
 
@@ -41,7 +42,7 @@ def test_directory_is_complete_recorded_and_reused(tmp_path):
         "version": 1, "steps": 3, "batch_size": 4, "lr": 0.003, "direct_fraction": 0.25, "slip_rate": 0.06,
         "pool": 50, "terms": [2, 3], "seed": 0,
     }  # fmt: skip
-    assert record["versions"]["torch"] == torch.__version__
+    assert record["versions"]["torch"] == importlib.metadata.version("torch")
     assert record["held_out"]["all"]["prompts"] == 4
     assert record["held_out"]["all"]["samples_per_prompt"] == 8
     assert 0 < record["final_loss"] < 5.6
