@@ -6,8 +6,9 @@ import math
 
 import pytest
 import torch
-from engines_batch import CLIP, OBJECTIVE, PADDING_ROW, padded
-from engines_cases import MODELS
+from engines_batch import CLIP, OBJECTIVE, PADDING_ROW, PROMPTS, padded
+from engines_cases import MODELS, SCORE_OPTIONS
+from engines_checks import SCORE_TOLERANCE
 
 from recipe.htpo.objective import load_preset, partition, token_loss
 
@@ -82,3 +83,20 @@ def test_gradient_is_not_that_of_dapo(reference):
         )
         gradients.append(torch.autograd.grad(output.loss.sum(), log_probs, retain_graph=True)[0])
     assert (gradients[0] - gradients[1]).norm() > 0.1 * gradients[1].norm()
+
+
+@pytest.mark.parametrize("options", SCORE_OPTIONS.values(), ids=SCORE_OPTIONS)
+def test_rounding_of_scores_moves_no_token_over_tau(reference, options):
+    scores, anchors = reference.scores(**options)
+    scale = max(float(row.abs().max()) for row in scores)
+    assert scale > 0 and all(not scores[row].any() for row, prompt in enumerate(PROMPTS) if prompt not in (0, 1))
+    split = []
+    for prompt in (0, 1):
+        rows = [row for row, number in enumerate(PROMPTS) if number == prompt]
+        tau = min(anchors[row] for row in rows if row % 2 == 0)
+        values = torch.cat([scores[row][reference.batch["response_mask"][row] > 0] for row in rows])
+        # Both the score and tau are rounded.
+        assert (values.abs() - tau).abs().min() > 2 * SCORE_TOLERANCE * scale
+        split.append(0 < (values.abs() > tau).sum() < len(values))
+    # With one correct response that is no anchor to itself tau is 0, and every token is over it.
+    assert split[1] and split[0] != options["anchor_exclude_self"]
