@@ -130,11 +130,11 @@ def _axes(title: str, label: str) -> Any:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
-    from matplotlib.ticker import ScalarFormatter
+    from matplotlib.ticker import StrMethodFormatter
 
     figure, axis = pyplot.subplots(figsize=(6.5, 4.2), layout="constrained")
     axis.set_xscale("log", base=2)
-    axis.xaxis.set_major_formatter(ScalarFormatter())
+    axis.xaxis.set_major_formatter(StrMethodFormatter("{x:.0f}"))
     axis.set(xlabel="k (samples)", ylabel=label, title=title)
     axis.grid(alpha=0.3)
     return figure, axis
