@@ -33,6 +33,8 @@ ORDER = (
     "compare",
     "main_htpo",
 )
+# Modules of a package's own command, which stands above all: only the package itself reads them.
+COMMANDS = {"evaluation": ("engine", "prompts", "run", "settings")}
 # What `python -m recipe.htpo.NAME` starts, or verl calls.
 ENTRY_POINTS = ("main_htpo", "verify", "reward", "preflight", "lab", "inspect", "compare")
 
@@ -65,9 +67,19 @@ def test_every_module_has_its_place():
 def test_no_module_reads_upward(name):
     path = PACKAGE / f"{name}.py"
     files = [path] if path.is_file() else sorted((PACKAGE / name).rglob("*.py"))
+    files = [file for file in files if file.stem not in COMMANDS.get(name, ())]
     below = {*ORDER[: ORDER.index(name)], name}
     upward = {(str(file.relative_to(PACKAGE)), read) for file in files for read in imports(file) - below}
     assert not upward
+
+
+@pytest.mark.parametrize("package", COMMANDS)
+def test_nobody_else_reads_the_modules_of_a_command(package):
+    others = [file for file in PACKAGE.rglob("*.py") if file.relative_to(PACKAGE).parts[0] != package]
+    for module in COMMANDS[package]:
+        assert (PACKAGE / package / f"{module}.py").is_file()
+        pattern = re.compile(rf"recipe\.htpo\.{package}\.{module}\b|from recipe\.htpo\.{package} import .*\b{module}\b")
+        assert not [file for file in others if pattern.search(file.read_text(encoding="utf-8"))]
 
 
 @pytest.mark.parametrize("name", ENTRY_POINTS)
