@@ -152,20 +152,30 @@ def stats(arguments: Namespace) -> int:
 
 def decontaminate(arguments: Namespace) -> int:
     """``decontaminate TRAIN --against EVAL...``."""
-    from data_prep.operations.decontaminate import find_overlap, write_clean_eval, write_clean_train, write_report
+    from data_prep.operations.decontaminate import (
+        evaluation_files,
+        find_overlap,
+        write_clean_eval,
+        write_clean_train,
+        write_report,
+    )
     from data_prep.storage.files import refuse_overwriting
 
-    inputs = [arguments.train, *arguments.against]
+    against = evaluation_files(arguments.train, arguments.against)
+    inputs = [arguments.train, *against]
     cleaned = {
         path: arguments.clean_evals / path.parent.name / path.name for path in inputs[1:] if arguments.clean_evals
     }
     for out in (arguments.out, arguments.report, *cleaned.values()):
         if out:
             refuse_overwriting(out, inputs)
-    report = find_overlap(arguments.train, arguments.against, arguments.n, arguments.threshold)
-    for path in arguments.against:
+    report = find_overlap(arguments.train, against, arguments.n, arguments.threshold, near=arguments.near)
+    for path in against:
         total = sum(problem.file == path for problem in report.problems)
         print(f"{path}: {len(report.contaminated(path)):,} of {total:,} problems contaminated")
+        near = sum(problem.near >= report.near for problem in report.contaminated(path))
+        if near:
+            print(f"  {near:,} of them are near duplicates of a training row")
         exact, none = report.compared("exact", path), report.compared("none", path)
         if exact or none:
             print(f"  {exact:,} shorter than {arguments.n} words, compared as a whole; {none:,} could not be compared")
@@ -173,10 +183,10 @@ def decontaminate(arguments: Namespace) -> int:
     print(f"{arguments.train}: {len(remove):,} of {report.train_rows:,} rows match a contaminated problem")
     if arguments.report:
         write_report(report, arguments.report)
-    options = {"n": arguments.n, "threshold": arguments.threshold}
+    options = {"n": arguments.n, "threshold": arguments.threshold, "near": arguments.near}
     if arguments.out:
-        written = write_clean_train(report, arguments.train, arguments.against, arguments.out, options, arguments.force)
-        left = find_overlap(arguments.train, arguments.against, arguments.n, arguments.threshold, skip=remove)
+        written = write_clean_train(report, arguments.train, against, arguments.out, options, arguments.force)
+        left = find_overlap(arguments.train, against, arguments.n, arguments.threshold, remove, arguments.near)
         print(f"{arguments.out}: written {written:,} rows; {len(left.contaminated()):,} problems remaining by phrases")
     for path, out in cleaned.items():
         written = write_clean_eval(report, arguments.train, path, out, options, arguments.force)

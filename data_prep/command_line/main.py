@@ -135,7 +135,15 @@ def _stats(subparsers) -> None:
 def _decontaminate(subparsers) -> None:
     command = subparsers.add_parser("decontaminate", help="find evaluation problems in a training file")
     command.add_argument("train", type=Path, metavar="TRAIN")
-    command.add_argument("--against", nargs="+", type=Path, required=True, metavar="EVAL", help="evaluation files")
+    command.add_argument(
+        "--against",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="EVAL",
+        help="evaluation files, or folders of them (default: every NAME/test.parquet beside TRAIN's folder)",
+    )
+    command.add_argument("--near", type=float, default=0.7, help="Jaccard of a near duplicate (default 0.7)")
     command.add_argument("--n", type=int, default=12, help="words in a shingle (default 12)")
     command.add_argument("--threshold", type=float, default=0.5, help="share of shingles that counts (default 0.5)")
     command.add_argument("--report", type=Path, metavar="JSONL", help="write the matched pairs here")

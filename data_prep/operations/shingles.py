@@ -9,6 +9,7 @@ Words are runs of letters and digits in lower case, a Chinese character being a 
 import re
 import unicodedata
 
+_NUMERAL = re.compile(r"\d+")
 _COMMAND = re.compile(r"\\[a-zA-Z]+")
 _WORD = re.compile(r"[\u3400-\u9fff]|[^\W_\u3400-\u9fff]+")
 
@@ -26,6 +27,11 @@ def normalised(text: str) -> str:
 def words(text: str) -> list[str]:
     """The words of a text."""
     return _WORD.findall(_COMMAND.sub(" ", text).lower())
+
+
+def numerals(text: str) -> list[str]:
+    """The numbers of a text, sorted."""
+    return sorted(_NUMERAL.findall(text))
 
 
 def shingles(text: str, n: int) -> set[str]:

@@ -14,6 +14,7 @@ from data_support import read, write_contract
 
 from data_prep.command_line.main import main
 from data_prep.operations.select import Selection, select
+from data_prep.operations.shingles import shingles
 from data_prep.storage.files import atomic_output
 
 
@@ -142,3 +143,27 @@ def test_short_problems_are_compared_as_a_whole(tmp_path: Path, capsys: pytest.C
     assert (line["data_source"], line["index"], line["kind"]) == ("eval", 0, "exact")
     assert [match["row"] for match in line["matches"]] == [0]
     assert [row["extra_info"]["problem"] for row in read(out)] == ["Compute 1 - 2", "other"]
+
+
+REWORDED = (
+    "A farmer sells forty two apples on Monday and then half as many pears on every day of the week",
+    "A farmer sold forty two apples on Monday and then half as many plums on every day of the week",
+)
+
+
+def test_near_duplicates_are_found_in_a_folder_by_default(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Two changed words leave no run of twelve; the other rows are no near duplicates."""
+    other = "A farmer sells ten cows and buys a tractor with the money that was left over"
+    train = write_contract(tmp_path / "data" / "mine" / "train.parquet", [other, REWORDED[0]], name="mine")
+    evaluation = write_contract(tmp_path / "data" / "bench" / "test.parquet", [REWORDED[1], "x"], name="bench")
+    report, out = tmp_path / "report.jsonl", tmp_path / "clean.parquet"
+    command = ["decontaminate", str(train), "--report", str(report), "--out", str(out), "--near", "0.6"]
+    assert main(command) == 0
+    text = capsys.readouterr().out
+    assert f"{evaluation}: 1 of 2 problems contaminated" in text and "1 of them are near duplicates" in text
+    (line,) = map(json.loads, report.read_text().splitlines())
+    runs = [shingles(problem, 2) for problem in REWORDED]
+    assert line["near"] == round(len(runs[0] & runs[1]) / len(runs[0] | runs[1]), 4) and line["share"] < 0.5
+    assert [row["extra_info"]["problem"] for row in read(out)] == [other]
+    assert main([*command[:2], "--against", str(tmp_path / "data" / "mine")]) == 1
+    assert "no evaluation file (test.parquet) here" in capsys.readouterr().err
