@@ -25,7 +25,8 @@ def sweep_table(out: Path) -> Table:
     after the last step; the pass rate is that of the prompts generated for the last step on the stack.
     """
     arms = read_arms(out / "lab") if (out / "lab").is_dir() else {}
-    stack = {path.name: read_steps(path) for path in sorted((out / "stack").glob("*"))}
+    found = {path.name: read_steps(path) for path in (out / "stack").glob("*/")}
+    stack = {name: steps for name, steps in found.items() if steps}
     table = Table(box=box.MARKDOWN, pad_edge=False)
     table.add_column("preset")
     for title in (*(f"lab: {name}" for name in COLUMNS), *(f"stack: {name}" for name in STACK_COLUMNS)):
