@@ -41,7 +41,7 @@ def duckdb(path: Path) -> int:
     import duckdb as library
 
     with library.connect() as connection:
-        batches = connection.execute("SELECT DISTINCT * FROM read_parquet(?)", [str(path)]).fetch_record_batch()
+        batches = connection.execute("SELECT DISTINCT * FROM read_parquet(?)", [str(path)]).to_arrow_reader()
         return sum(len(batch) for batch in batches)
 
 
