@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tiny models, their references, and every layout's results; each is made once, when a test first asks for it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
-from engines_cases import MODELS
+from engines_cases import LAYOUTS, MODELS
 from engines_launch import CaseResult, run_layout
 from engines_models import write_model
 from engines_reference import Reference
@@ -30,20 +31,21 @@ def references(engine_inputs) -> dict[str, Reference]:
 
 
 @pytest.fixture(scope="session")
-def layout_results(engine_inputs, tmp_path_factory) -> Callable[[str], dict[str, CaseResult]]:
-    """Results of a layout by case. A layout that failed is not started again for every further test."""
+def layout_results(engine_inputs, tmp_path_factory) -> Iterator[Callable[[str], dict[str, CaseResult]]]:
+    """Results of a layout by case. A layout that failed is not started again for every further test.
 
-    @cache
-    def attempt(layout: str) -> dict[str, CaseResult] | Exception:
-        try:
-            return run_layout(layout, engine_inputs, tmp_path_factory.mktemp(layout))
-        except Exception as error:
-            return error
+    Layouts of one process run beside each other.
+    """
+    with ThreadPoolExecutor() as pool:
 
-    def results(layout: str) -> dict[str, CaseResult]:
-        outcome = attempt(layout)
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+        @cache
+        def started(layout: str) -> Future[dict[str, CaseResult]]:
+            return pool.submit(run_layout, layout, engine_inputs, tmp_path_factory.mktemp(layout))
 
-    return results
+        def results(layout: str) -> dict[str, CaseResult]:
+            if LAYOUTS[layout].processes == 1:
+                for other in (name for name, found in LAYOUTS.items() if found.processes == 1):
+                    started(other)
+            return started(layout).result()
+
+        yield results
