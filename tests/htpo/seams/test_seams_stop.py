@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run that is asked to stop, in verl's own training loop; the steps themselves are stand-ins.
 
-`tests/htpo/e2e/test_drills.py` does it with the whole stack.
+`tests/faults/test_drills.py` does it with the whole stack.
 """
 
 from types import SimpleNamespace

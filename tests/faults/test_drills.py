@@ -22,7 +22,7 @@ from recipe.htpo.run import stop
 from recipe.htpo.run.checkpoints import TRACKER
 from recipe.htpo.run.metrics_log import read_steps
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.faults
 
 NODE = {"num_cpus": 10, "num_gpus": 1, "object_store_memory": 300_000_000}
 TIMEOUT_S = 1500.0
@@ -68,10 +68,10 @@ class Run:
             time.sleep(0.2)
 
 
-def test_a_node_is_lost_and_a_run_is_asked_to_stop(cluster: Cluster, demo_inputs: list[str], tmp_path: Path) -> None:
+def test_a_node_is_lost_and_a_run_is_asked_to_stop(cluster: Cluster, fault_inputs: list[str], tmp_path: Path) -> None:
     output_dir = tmp_path / "run"
     overrides = [
-        *demo_inputs,
+        *fault_inputs,
         f"htpo.output_dir={output_dir}",
         "trainer.nnodes=2",
         "trainer.total_training_steps=40",
