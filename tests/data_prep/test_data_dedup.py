@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from data_support import dapo_table, write_copies
 
+from data_prep.sources import dedup
 from data_prep.sources.dedup import unique_records
-from data_prep.sources.places import dedup
 from data_prep.storage.digests import DigestMap, digest
 
 

@@ -12,7 +12,7 @@ import pytest
 from data_support import sum_records
 
 from data_prep.errors import DataError
-from data_prep.sources.places import readers
+from data_prep.sources import readers
 from data_prep.sources.readers import read_records
 
 RECORDS = sum_records(100)

@@ -109,9 +109,10 @@ def test_dapo_at_full_size(real_data: Path, built: Path, tmp_path: Path, layout:
         found = unique_batches(copies, {"read": 0, "duplicate_rows": 0}, seen)
         assert sum(len(rows) for _, rows, _ in found) == 17_917
     script = (
-        "import resource, sys; from data_prep.command_line.main import main; "
+        "import sys; from pathlib import Path; from data_prep.command_line.main import main; "
         "code = main(['build', 'dapo_math_17k', '--source', sys.argv[1], '--out', sys.argv[2]]); "
-        "print(code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+        "status = Path('/proc/self/status').read_text(); "
+        "print(code, int(status.partition('VmHWM:')[2].split()[0]) // 1024)"
     )
     command = [sys.executable, "-c", script, str(copies), str(tmp_path)]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout

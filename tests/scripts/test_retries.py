@@ -75,7 +75,13 @@ def test_signals_reach_the_run_and_end_the_retries(training, sent, ends_with):
     """Ended by hand it is not started again; SIGUSR1 is the run's own matter."""
     knobs = training('trap "exit 75" USR1\ntrap "exit 1" TERM\nwhile true; do sleep 0.1; done')
     environment = os.environ | {name: str(value) for name, value in knobs.items()}
-    process = subprocess.Popen(["bash", str(SCRIPT)], env=environment, start_new_session=True)
+    # A shell cannot trap a signal that was ignored when it started, as SIGINT is below a background job.
+    process = subprocess.Popen(
+        ["bash", str(SCRIPT)],
+        env=environment,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert wait_until(lambda: training.count() == 1)
     process.send_signal(sent)
     assert process.wait(timeout=60) == ends_with and training.count() == 1

@@ -22,7 +22,8 @@ def is_finished(path: Path, plan: RunPlan) -> bool:
     """Whether the result of `plan` is in `path`. Raises SystemExit when it holds another run's."""
     if not path.exists():
         return False
-    recorded, asked = json.loads(path.read_text())["plan"], json.loads(json.dumps(asdict(plan)))
+    recorded = json.loads(path.read_text())["plan"]
+    asked = json.loads(json.dumps(asdict(plan) | {"objective": plan.objective.to_mapping()}))
     # A result may be older than a field that has its default here.
     recorded = {
         "settings": {},

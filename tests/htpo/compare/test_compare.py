@@ -93,7 +93,7 @@ def report(path, *problems):
         EvalProblem(Path("eval.parquet"), i, f"x/{i}", text, "0", 3, data_source="x", index=i, share=1.0)
         for i, text in enumerate(problems)
     ]
-    write_report(Report(found, threshold=0.5, train_rows=10), path)
+    write_report(Report(found, threshold=0.5, train_rows=10, near=0.8), path)
     return path
 
 

@@ -96,7 +96,7 @@ SOUND_NODE = {"host_bytes": 2**41, "shm_bytes": 2**40, "vllm_port": None}
     [
         ({}, None),
         ({"host_bytes": None, "shm_bytes": None}, None),
-        ({"host_bytes": 16 * 2**30}, "has 16 GiB of memory; .* param_offload, optimizer_offload"),
+        ({"host_bytes": 16 * 2**30}, "has 16 GiB of memory; .*param_offload, optimizer_offload"),
         # Docker's own
         ({"shm_bytes": 64 * 2**20}, "/dev/shm has 0.06.* need about 8"),
         ({"vllm_port": "8000"}, "VLLM_PORT is 8000 there: 8 vLLM engines"),
