@@ -21,6 +21,7 @@ def test_a_run_trains_with_the_transform(tmp_path, demo_inputs):
         f"htpo.output_dir={tmp_path / 'run'}",
         "trainer.total_training_steps=2",
         "trainer.save_freq=100",
+        "trainer.val_before_train=False",
     )
     assert run.wait(1200) == 0, run.output[-4000:]
     steps = read_steps(tmp_path / "run")
