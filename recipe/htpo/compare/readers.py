@@ -190,7 +190,7 @@ def read_lab(path: Path) -> Run:
         if not isinstance(counts, list) or "eval_samples" not in plan:
             what = "start.counts" if "eval_samples" in plan else "plan.eval_samples"
             raise CompareError(path, f"has no field {what}", "run the lab again: right samples per prompt are needed")
-        outcomes = Outcomes.of_counts(counts, plan["eval_samples"])
+        outcomes = Outcomes.of_counts(counts, record.get("samples", plan["eval_samples"]))
         run.evaluations[record["step"]] = {LAB_SOURCE: outcomes}
         run.curves.setdefault("accuracy", {})[record["step"]] = float(outcomes.pass_at((1,)).mean())
     for record in records:

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from recipe.htpo.inspect.dump import DumpConfig
 from recipe.htpo.lab.evaluate import MAX_RESPONSE_TOKENS
-from recipe.htpo.lab.loop import RunPlan
+from recipe.htpo.lab.loop import CONTROLS, RunPlan
 from recipe.htpo.lab.policy_loss import CLIP, settings_of
 from recipe.htpo.lab.regime import load_regime, regime_names
 from recipe.htpo.lab.results import plot, read_arms, results_table
@@ -49,6 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     runs.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="parallel processes")
     runs.add_argument("--eval-every", type=int, default=10, help="steps between evaluations")
     runs.add_argument("--eval-prompts", type=int, default=256, help="held-out problems")
+    runs.add_argument("--final-samples", type=int, help="of each problem before and after training; default: 8")
+    runs.add_argument("--control", choices=CONTROLS, help="random groups of equal size, or a coin for the reward")
     runs.add_argument(
         "overrides",
         nargs="*",
@@ -111,6 +113,8 @@ def _plan(name: str, seed: int, regime: dict[str, Any], overrides: Any, args: ar
         steps=args.steps,
         eval_every=args.eval_every,
         eval_prompts=args.eval_prompts,
+        final_samples=args.final_samples,
+        control=args.control,
         settings=settings,
     )
 

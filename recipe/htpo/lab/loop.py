@@ -36,6 +36,7 @@ from recipe.htpo.lab.weights import weighed
 from recipe.htpo.objective import ObjectiveConfig, difficulty, partition
 from recipe.htpo.reward import compute_score
 
+CONTROLS = ("random_split", "random_reward")
 COLLAPSED_BELOW = 0.02
 """A run whose held-out pass@1 is under this ends: nothing is left to learn from."""
 EVALUATION_SEED = 777
@@ -53,8 +54,20 @@ class RunPlan:
     eval_every: int = 10
     eval_prompts: int = 256
     eval_samples: int = 8
+    final_samples: int | None = None
+    """Samples of each problem in the evaluations before the first and after the last step, if not `eval_samples`."""
+    control: str | None = None
+    """`random_split`: the groups are as large as the objective makes them, their tokens random ones of each response.
+    `random_reward`: training takes a response for right by the toss of a coin."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Fields of verl that the preset sets, but the clip, which is the regime's (`policy_loss.settings_of`)."""
+
+    def __post_init__(self) -> None:
+        if self.control not in (None, *CONTROLS):
+            raise ValueError(f"control must be {' or '.join(CONTROLS)}, got {self.control!r}")
+        for name in ("eval_samples", "final_samples"):
+            if (samples := getattr(self, name)) is not None and samples < 8:
+                raise ValueError(f"{name} must be at least 8, for pass@8, got {samples}")
 
 
 class Lab:
@@ -71,6 +84,8 @@ class Lab:
         self.fast = FastModel(self.model, self._tokenizer.eos_token_id)
         self._held_out = problems("test", plan.eval_prompts, 0)
         self._generator = torch.Generator().manual_seed(plan.seed)
+        # Of its own, so that a run and its control sample from the same stream.
+        self._control = torch.Generator().manual_seed(plan.seed)
         self._train_problems = _endless(problems("train", TRAIN_PROBLEMS, 0), plan.seed)
         regime = plan.regime
         self._policy_loss = PolicyLoss(plan.objective, regime, plan.settings)
@@ -79,14 +94,17 @@ class Lab:
             self.model.parameters(), lr=regime.lr, betas=(0.9, 0.999), weight_decay=regime.weight_decay, fused=True
         )
 
-    def evaluate(self) -> dict[str, Any]:
-        """pass@k of the held-out problems and how many samples of each are right; always with the same seed."""
+    def evaluate(self, final: bool = False) -> dict[str, Any]:
+        """pass@k of the held-out problems, and how many of so many `samples` of each are right; always the same seed.
+
+        `final` asks for the plan's `final_samples`.
+        """
+        n = (self.plan.final_samples if final else None) or self.plan.eval_samples
         generator = torch.Generator().manual_seed(EVALUATION_SEED)
-        samples = self._sample(self._held_out, self.plan.eval_samples, generator)
+        samples = self._sample(self._held_out, n, generator)
         counts = [sum(self._correct(pair)) for pair in zip(self._held_out, samples, strict=True)]
-        n = self.plan.eval_samples
         one, eight = pass_at_k(counts, n, (1, 8)).mean(0).tolist()
-        return {"pass@1": one, "pass@8": eight, "counts": counts}
+        return {"pass@1": one, "pass@8": eight, "samples": n, "counts": counts}
 
     def step(self, index: int) -> dict[str, Any]:
         """Trains on one batch. Returns its figures; `mixed` is 0, and nothing is trained, without a mixed prompt."""
@@ -98,7 +116,7 @@ class Lab:
             "mixed": len(samples) // self.plan.regime.responses,
         }
         if samples:
-            batch = _Batch.make(samples, torch.tensor(correct), self.plan, self._policy_loss.norm_by_std)
+            batch = self._batch(samples, correct)
             if self._reference is not None:
                 with torch.no_grad():
                     log_probs, _ = self._reference.log_probs(samples)
@@ -106,6 +124,18 @@ class Lab:
             batch, weights = weighed(batch, self.plan.objective.weights, self.fast, self.plan.regime.responses)
             record |= batch.figures() | weights | self._train(batch, index)
         return record | {"cpu_s": round(time.process_time() - started, 2)}
+
+    def _batch(self, samples: list[Sample], correct: list[bool]) -> "_Batch":
+        batch = _Batch.make(samples, torch.tensor(correct), self.plan, self._policy_loss.norm_by_std)
+        if self.plan.control != "random_split":
+            return batch
+        return replace(batch, codes=self._codes(batch.entropy, batch.mask, batch.hard, batch.correct))
+
+    def _codes(self, entropy: Tensor, mask: Tensor, hard: Tensor, correct: Tensor) -> Tensor:
+        """Groups by entropy, or by chance where that is the control."""
+        if self.plan.control == "random_split":
+            entropy = torch.rand(mask.shape, generator=self._control)
+        return partition(entropy, mask, hard, correct, self.plan.objective).encode()
 
     def _mixed_prompts(self) -> tuple[list[Sample], list[bool], list[float]]:
         """Dynamic sampling: new prompts until enough have right and wrong responses, or generation was too much.
@@ -123,6 +153,8 @@ class Lab:
             for pair in zip(drawn, self._sample(drawn, regime.responses, self._generator), strict=True):
                 graded = self._correct(pair)
                 pass_rates.append(sum(graded) / len(graded))
+                if self.plan.control == "random_reward":
+                    graded = (torch.rand(len(graded), generator=self._control) < 0.5).tolist()
                 if 0 < sum(graded) < len(graded) and len(kept) < wanted:
                     kept += pair[1]
                     correct += graded
@@ -165,7 +197,7 @@ class Lab:
         codes = batch.codes[rows]
         if self.plan.objective.entropy_source == "current":
             current = torch.zeros(mask.shape).masked_scatter(mask, entropy)
-            codes = partition(current, mask, batch.hard[rows], batch.correct[rows], self.plan.objective).encode()
+            codes = self._codes(current, mask, batch.hard[rows], batch.correct[rows])
         reference = None if batch.reference is None else batch.reference[rows]
         loss, counts, output = self._policy_loss(
             log_probs, batch.old_log_probs[rows], batch.advantages[rows], mask, codes, reference
@@ -266,7 +298,7 @@ def run(
         if record["mixed"] == 0:
             collapsed = f"no prompt with right and wrong responses at step {step}"
         if step % plan.eval_every == 0 or step == plan.steps or collapsed:
-            record |= {"evaluated": step, **lab.evaluate()}
+            record |= {"evaluated": step, **lab.evaluate(final=bool(collapsed) or step == plan.steps)}
             latest = {key: record[key] for key in latest}
             if not collapsed and record["pass@1"] < COLLAPSED_BELOW:
                 collapsed = f"held-out pass@1 {record['pass@1']:.3f} at step {step}"

@@ -26,7 +26,7 @@ def is_finished(path: Path, plan: RunPlan) -> bool:
     asked = json.loads(json.dumps(asdict(plan) | {"objective": plan.objective.to_mapping()}))
     # A result may be older than a field that has its default here.
     recorded = {
-        "settings": {},
+        **{name: asked[name] for name in ("settings", "control", "final_samples") if not asked[name]},
         **recorded,
         "objective": ObjectiveConfig.from_mapping(recorded["objective"]).to_mapping(),
     }
@@ -59,7 +59,7 @@ def run_all(model_dir: Path, plans: dict[Path, RunPlan], workers: int, dump: Dum
 
 def evaluate_start(model_dir: Path, plan: RunPlan) -> dict[str, Any]:
     """What every run starts from: the evaluation of the model before training."""
-    return Lab(model_dir, plan).evaluate()
+    return Lab(model_dir, plan).evaluate(final=True)
 
 
 def _one(model_dir: Path, path: Path, plan: RunPlan, start: dict[str, Any], dump: DumpConfig | None) -> str:

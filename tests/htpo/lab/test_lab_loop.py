@@ -146,7 +146,7 @@ def test_a_run_without_mixed_prompts_ends_and_says_so(model_dir):
 
 
 def test_a_run_that_lost_its_ability_ends_and_says_so(model_dir, lenient, monkeypatch):
-    monkeypatch.setattr(Lab, "evaluate", lambda lab: {"pass@1": 0.01, "pass@8": 0.05, "counts": []})
+    monkeypatch.setattr(Lab, "evaluate", lambda lab, final: {"pass@1": 0.01, "pass@8": 0.05, "counts": []})
     result = run(model_dir, plan(steps=5, eval_every=2), {"pass@1": 0.5, "pass@8": 0.5})
     assert result["collapsed"] == "held-out pass@1 0.010 at step 2"
     assert [record["step"] for record in result["steps"]] == [1, 2]
@@ -204,3 +204,36 @@ def test_dumped_tokens_are_those_of_the_step_and_change_nothing(model_dir, lenie
         dump.table["pass_rate"].to_pylist()
         == np.repeat(dump.table["correct"].to_numpy().reshape(2, 4).mean(1), 4).tolist()
     )
+
+
+def test_a_random_split_moves_the_groups_and_keeps_their_sizes(model_dir, lenient):
+    batches = []
+    for control in (None, "random_split"):
+        lab = Lab(model_dir, plan(control=control))
+        samples, correct, _ = lab._mixed_prompts()
+        batches.append(lab._batch(samples, correct))
+    by_entropy, by_chance = batches
+    assert by_entropy.samples[0].response == by_chance.samples[0].response
+    assert not torch.equal(by_entropy.codes, by_chance.codes)
+    torch.testing.assert_close(by_entropy.codes.sort(-1).values, by_chance.codes.sort(-1).values, atol=0, rtol=0)
+
+
+def test_a_random_reward_is_fair_and_is_for_training_alone(model_dir, lenient, monkeypatch):
+    monkeypatch.setattr(loop, "compute_score", lambda *_: {"acc": 0.0})
+    lab = Lab(model_dir, plan(control="random_reward", regime=replace(REGIME, prompts=32)))
+    _, correct, pass_rates = lab._mixed_prompts()
+    assert 0.3 < sum(correct) / len(correct) < 0.7
+    assert set(pass_rates) == {0.0} and lab.evaluate()["pass@1"] == 0.0
+
+
+def test_the_first_and_the_last_evaluation_take_the_final_samples(model_dir, lenient):
+    asked = plan(final_samples=16)
+    start = Lab(model_dir, asked).evaluate(final=True)
+    steps = run(model_dir, asked, start)["steps"]
+    assert [start["samples"], *(record["samples"] for record in steps)] == [16, 8, 16]
+
+
+@pytest.mark.parametrize("values", [{"control": "random"}, {"final_samples": 4}, {"eval_samples": 1}])
+def test_a_plan_names_the_field_that_is_wrong(values):
+    with pytest.raises(ValueError, match=next(iter(values))):
+        plan(**values)

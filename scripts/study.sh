@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# Study | every arm of docs/study.md in the lab, one JSON a run | CPU, one core
+#
+#   bash scripts/study.sh [PART ...]      parts in this order: arms more near parts forms; default: all
+#
+# Finished runs are kept, so the same command goes on where it was stopped. In the background:
+# `nohup bash scripts/study.sh >study.log &`. About 2 minutes of one core a run.
+#
+# Knobs:
+#   OUT      results: OUT/REGIME/ARM/seed_N.json         (default: docs/study/lab)
+#   MODEL    model that every run starts from            (default: .cache/demo_model, made if it is not there)
+#   WORKERS  runs at a time, one core each               (default: 1)
+set -euo pipefail
+
+# user-adjustable
+out="${OUT:-docs/study/lab}"
+model="${MODEL:-.cache/demo_model}"
+workers="${WORKERS:-1}"
+
+# derived defaults
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+cd "$root"
+parts=("$@")
+if ((${#parts[@]} == 0)); then parts=(arms more near parts forms); fi
+python="$(bash scripts/setup_env.sh)"
+export OMP_NUM_THREADS=1
+first=(--seeds 1 2 3 4 5)
+next=(--seeds 6 7 8 9 10)
+group_2=cells.hard_correct_high
+group_4=cells.hard_wrong_high
+group_8=cells.easy_wrong_high
+no_detach=(cells.hard_correct_low.detach_lowest=0 cells.easy_correct_high.detach_highest=0)
+
+lab() {
+  local regime="$1"
+  shift
+  "$python" -m recipe.htpo.lab run --out "$out/$regime" --regime "$regime" --model "$model" --workers "$workers" \
+    --steps 40 --eval-every 10 --final-samples 64 "$@"
+}
+controls() {
+  lab "$1" "${first[@]}" --objective htpo --name htpo_random_split --control random_split
+  lab "$1" "${first[@]}" --objective entropy_80_20 --name entropy_80_20_random_split --control random_split
+  lab "$1" "${first[@]}" --objective dapo --name dapo_random_reward --control random_reward
+}
+# Each part of the method alone, without the others.
+parts() {
+  lab "$1" "${first[@]}" --objective htpo_paper --name detach_only \
+    "$group_2.rule=ppo" "$group_4.rule=ppo" "$group_8.rule=ppo"
+  lab "$1" "${first[@]}" --objective htpo_paper --name encourage_only \
+    "$group_4.rule=ppo" "$group_8.rule=ppo" "${no_detach[@]}"
+  lab "$1" "${first[@]}" --objective htpo_paper --name penalize_only "$group_2.rule=ppo" "${no_detach[@]}"
+}
+# All three fork terms, bounded.
+forms() {
+  local floor scale
+  for floor in 0.5 0.3 0.7; do
+    for scale in 0.5 0.25 1; do
+      lab "$1" "${first[@]}" --objective htpo_paper --name "forks_x${scale}_floor_$floor" \
+        "$group_2.scale=$scale" "$group_2.ceiling=2" \
+        "$group_4.scale=$scale" "$group_4.floor=$floor" "$group_8.scale=$scale" "$group_8.floor=$floor"
+    done
+  done
+}
+
+"$python" -m recipe.htpo.lab.warmup --out "$model" --evaluation-prompts 0
+for part in "${parts[@]}"; do
+  case "$part" in
+    arms)
+      lab off_policy "${first[@]}" --objective dapo htpo entropy_80_20 ce_gppo thr_exploit thr_explore
+      controls off_policy
+      lab off_policy "${first[@]}" --objective htpo_paper htpo_released
+      ;;
+    more)
+      lab off_policy "${next[@]}" --objective dapo htpo ce_gppo
+      lab off_policy "${next[@]}" --objective htpo --name htpo_random_split --control random_split
+      ;;
+    near)
+      lab near_policy "${first[@]}" --objective dapo htpo entropy_80_20 ce_gppo thr_exploit thr_explore
+      controls near_policy
+      lab near_policy "${first[@]}" --objective htpo_paper htpo_released
+      ;;
+    parts) for regime in off_policy near_policy; do parts "$regime"; done ;;
+    forms) for regime in off_policy near_policy; do forms "$regime"; done ;;
+    *)
+      echo "part is $part; use arms, more, near, parts or forms" >&2
+      exit 2
+      ;;
+  esac
+done
+"$python" -m recipe.htpo.lab table "$out/off_policy"
