@@ -12,9 +12,9 @@ from fractions import Fraction
 
 from recipe.htpo.verifier.errors import Undefined
 from recipe.htpo.verifier.functions import BINARY, UNARY, logarithm, whole_function
-from recipe.htpo.verifier.lexer import TRIGONOMETRIC
 from recipe.htpo.verifier.nodes import Based, Name, Node, Num, Op, Quantity, walk
 from recipe.htpo.verifier.numbers import CONTEXT, ONE, PI, ZERO, Arithmetic, Complex, E, Number
+from recipe.htpo.verifier.vocabulary import TRIGONOMETRIC
 
 _TEN = Fraction(10)
 _HUNDRED = Fraction(100)

@@ -15,7 +15,6 @@ from fractions import Fraction
 
 from recipe.htpo.verifier.decimals import repeated, written_period
 from recipe.htpo.verifier.errors import OverLimit, Unreadable
-from recipe.htpo.verifier.lexer import Token
 from recipe.htpo.verifier.nodes import (
     CONSTANTS,
     Based,
@@ -32,6 +31,7 @@ from recipe.htpo.verifier.nodes import (
 )
 from recipe.htpo.verifier.reader import TokenReader
 from recipe.htpo.verifier.units import parse_unit
+from recipe.htpo.verifier.vocabulary import Token
 
 _STARTS_FACTOR = frozenset({
     "num", "name", "func", "(", "[", "{", "\\{", "frac", "sqrt", "cbrt", "binom", "lfloor", "lceil", "accent", "begin",

@@ -118,30 +118,49 @@ def _unusable(ground_truth: object, config: VerifierConfig) -> str | None:
 
 
 def compare_answers(pred: str, truth: str, config: VerifierConfig) -> Reason:
-    """Compare two normalised answers, the second of which is the asked form."""
+    """Compare two normalised answers, the second of which is the asked form.
+
+    From the cheapest rule to the dearest: the same text, two plain numbers, letters of a choice, two trees.
+    """
     if without_spaces(pred) == without_spaces(truth):
         return "equal"
-    expected, value = parse_literal(truth, config), parse_literal(pred, config)
-    if expected is not None and value is not None:
-        if value != expected:
-            return "not_equal"
-        return "equal" if is_evaluated_text(pred, truth, config) else "format"
-    letter, pred_letter = choice_letter(truth), choice_letter(pred)
-    if letter is not None and pred_letter is not None:
-        return "equal" if letter == pred_letter else "not_equal"
+    reason = _compare_literals(pred, truth, config) or _compare_choices(pred, truth, config)
+    if reason is not None:
+        return reason
     if config.choice_prefix:
-        (truth_letter, truth_rest), (pred_prefix, pred_rest) = split_choice(truth), split_choice(pred)
-        if letter is not None and pred_prefix is not None:
-            return "equal" if letter == pred_prefix else "not_equal"
-        if pred_letter is not None and truth_letter is not None:
-            return "equal" if pred_letter == truth_letter else "not_equal"
-        if truth_letter is not None and pred_prefix is not None and truth_letter != pred_prefix:
-            return "not_equal"
-        truth, pred = truth_rest, pred_rest
+        pred, truth = split_choice(pred)[1], split_choice(truth)[1]
     try:
         return _compare_trees(pred, truth, config)
     except (OverLimit, RecursionError):
         return "over_limit"
+
+
+def _compare_literals(pred: str, truth: str, config: VerifierConfig) -> Reason | None:
+    """The verdict on two plain numbers, or None where one of the two is none."""
+    expected, value = parse_literal(truth, config), parse_literal(pred, config)
+    if expected is None or value is None:
+        return None
+    if value != expected:
+        return "not_equal"
+    return "equal" if is_evaluated_text(pred, truth, config) else "format"
+
+
+def _compare_choices(pred: str, truth: str, config: VerifierConfig) -> Reason | None:
+    """The verdict where letters decide, else None.
+
+    A letter alone (``C``) is compared with a letter alone and, under ``choice_prefix``, with the letter of ``(C) 26``.
+    Between ``(C) 26`` and ``(C) 27`` only different letters decide.
+    """
+    truth_letter, pred_letter = choice_letter(truth), choice_letter(pred)
+    one_is_alone = truth_letter is not None or pred_letter is not None
+    if config.choice_prefix:
+        truth_letter = truth_letter or split_choice(truth)[0]
+        pred_letter = pred_letter or split_choice(pred)[0]
+    if truth_letter is None or pred_letter is None:
+        return None
+    if truth_letter != pred_letter:
+        return "not_equal"
+    return "equal" if one_is_alone else None
 
 
 def _compare_trees(pred: str, truth: str, config: VerifierConfig) -> Reason:

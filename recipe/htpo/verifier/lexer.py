@@ -1,57 +1,40 @@
 # Copyright 2026 The verl-htpo authors
 # SPDX-License-Identifier: Apache-2.0
-"""Normalised LaTeX (or plain text) to tokens."""
+"""Normalised LaTeX (or plain text) to tokens.
+
+``tokenize`` cuts the text into pieces by one pattern, whose group says what a piece is, and a reader for each group
+appends the piece's tokens. Words, bare or in ``\\text{}``, are the hard part: ``text_tokens`` and ``word_tokens``
+decide by a list of questions in order, knowing only the kind of the token before.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Callable
 
 from recipe.htpo.verifier.config import VerifierConfig
 from recipe.htpo.verifier.errors import OverLimit, Unreadable
 from recipe.htpo.verifier.separators import comma_run
 from recipe.htpo.verifier.units import is_known_unit, is_unit_word
-
-
-class Token(NamedTuple):
-    """``kind`` is ``num``, ``name``, ``func``, ``text``, ``word``, ``env`` or, for all else, the symbol itself."""
-
-    kind: str
-    text: str
-
-
-TRIGONOMETRIC = frozenset({"sin", "cos", "tan", "cot", "sec", "csc"})
-FUNCTIONS = TRIGONOMETRIC | {
-    "asin", "acos", "atan", "sinh", "cosh", "tanh", "log", "ln", "exp", "gcd", "lcm", "max", "min", "mod",
-}  # fmt: skip
-_FUNCTION_SPELLINGS = {name: name for name in FUNCTIONS} | {
-    "arcsin": "asin", "arccos": "acos", "arctan": "atan", "cosec": "csc", "lg": "log", "coth": "coth", "sgn": "sgn",
-}  # fmt: skip
-_GREEK = frozenset(
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi omega "
-    "Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega hbar ell partial nabla odot oplus star dagger "
-    "ddagger bot perp parallel wp Re Im aleph".split()
+from recipe.htpo.verifier.vocabulary import (
+    ALPHABETS,
+    COMMANDS,
+    ENVIRONMENTS,
+    ESCAPES,
+    FUNCTION_COMMANDS,
+    FUNCTION_SPELLINGS,
+    IGNORED,
+    JOINTS,
+    MARKS,
+    ROOTS_AND_MOD,
+    TEXT_COMMANDS,
+    UNIT_COMMANDS,
+    UPRIGHT_COMMANDS,
+    WORDS,
+    Token,
 )
-_SYMBOLS = {
-    "times": "*", "cdot": "*", "div": "/", "pm": "pm", "mp": "mp", "cup": "cup", "cap": "cap", "setminus": "setminus",
-    "le": "<=", "ge": ">=", "ne": "!=", "in": "in", "approx": "~", "simeq": "~", "lfloor": "lfloor",
-    "rfloor": "rfloor", "lceil": "lceil", "rceil": "rceil", "langle": "langle", "rangle": "rangle", "lor": "or",
-    "quad": "quad", "frac": "frac", "sqrt": "sqrt", "binom": "binom", "overline": "accent", "bar": "accent",
-    "dot": "accent", "ddot": "accent", "hat": "accent", "vec": "accent", "tilde": "accent", "widehat": "accent",
-    "overrightarrow": "accent", "degree": "degree", "mathbb": "mathbb", "equiv": "equiv", "implies": "=>", "to": "to",
-    "bmod": "bmod", "iff": "=>", "over": "over", "choose": "choose", "ldots": "ldots",
-}  # fmt: skip
-_TEXT_COMMANDS = frozenset({
-    "text", "textbf", "textit", "textrm", "textnormal", "textsf", "texttt", "mbox", "hbox", "mathrm", "rm",
-    "operatorname", "mathop", "mathcal", "mathscr", "mathfrak",
-})  # fmt: skip
-_IGNORED = frozenset({"angle", "triangle", "displaystyle", "nonumber", "cal", "square", "measuredangle", "nolimits"})
-_ENVIRONMENTS = frozenset({
-    "pmatrix", "bmatrix", "matrix", "Bmatrix", "smallmatrix", "array", "vmatrix", "cases", "aligned", "align",
-    "align*", "gathered",
-})  # fmt: skip
 
-_NEXT = re.compile(
+_PIECE = re.compile(
     r"(?P<space>\s+)"
     r"|(?P<num>(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+(?![\w.]))?)"
     r"|(?P<env>\\(?:begin|end)\s*\{\s*(?P<env_name>[a-zA-Z]+\*?)\s*\})"
@@ -64,13 +47,15 @@ _NEXT = re.compile(
     r"|(?P<symbol>[-+*/^_!%|()\[\]{},;:&<>'])"
 )
 _BRACED = re.compile(r"\s*+\{([^{}]*+)\}")
-_UPRIGHT = re.compile(r"\s*+\\(?:text|mathrm|rm)\s*+\{\s*+([a-zA-Z]{1,8})\s*+\}")
-_UNIT_COMMANDS = frozenset({"mu", "Omega"})
+_UPRIGHT_LETTERS = re.compile(r"\s*+\\(?:text|mathrm|rm)\s*+\{\s*+([a-zA-Z]{1,8})\s*+\}")
 _MATHEMATICS = re.compile(r"[\d=<>()+]")
 _FUNCTION_PREFIX = re.compile("sqrt|sin|cos|tan|cot|log|exp|ln|pi")
 # Some data sets drop the space behind a command: \\tanx, \\pir.
 _FUSED = re.compile(r"(pi|sin|cos|tan|cot|sec|csc|log|ln)([a-zA-Z]{1,2})")
-_JOINTS = {"and": "and", "or": "or", "和": "and", "与": "and", "或": "or", "或者": "or", "以及": "and", "&": "and"}
+_OPENING = frozenset({"(", "[", "{", "\\{"})
+_CLOSING = frozenset({")", "]", "}", "\\}"})
+_OPERAND_ENDS = frozenset({"num", "}", ")"})
+"""Kinds of tokens that end a number, behind which a unit may stand."""
 
 
 def tokenize(text: str, config: VerifierConfig, merge_thousands: bool = True) -> list[Token]:
@@ -79,162 +64,198 @@ def tokenize(text: str, config: VerifierConfig, merge_thousands: bool = True) ->
     ``merge_thousands`` reads ``1,234`` outside brackets as one number. Raises ``Unreadable`` for an unknown symbol
     and ``OverLimit`` for too many tokens; an unknown command is a token that no rule of the grammar takes.
     """
-    tokens: list[Token] = []
-    position = depth = list_end = 0
-    while position < len(text):
-        if len(tokens) > config.max_tokens:
+    lexer = _Lexer(text, config)
+    while lexer.position < len(text):
+        if len(lexer.tokens) > config.max_tokens:
             raise OverLimit("tokens")
-        if merge_thousands and depth == 0 and position >= list_end and text[position].isdecimal():
-            number, list_end = comma_run(text, position)
-            if number is not None:
-                tokens.append(Token("num", number))
-                position = list_end
-                continue
-        match = _NEXT.match(text, position)
+        if not (merge_thousands and lexer.read_thousands()):
+            lexer.read_piece()
+    return lexer.tokens
+
+
+class _Lexer:
+    """The tokens up to ``position``; every ``read_`` method appends what it read and moves on."""
+
+    def __init__(self, text: str, config: VerifierConfig) -> None:
+        self.text = text
+        self.config = config
+        self.position = 0
+        self.tokens: list[Token] = []
+        self._depth = 0
+        self._list_end = 0
+
+    def before(self) -> str:
+        """The kind of the last token, or the empty string at the start."""
+        return self.tokens[-1].kind if self.tokens else ""
+
+    def add(self, *tokens: Token) -> None:
+        """Append tokens and count the brackets among them."""
+        self.tokens.extend(tokens)
+        self._depth += sum((token.kind in _OPENING) - (token.kind in _CLOSING) for token in tokens)
+
+    def read_thousands(self) -> bool:
+        """Read ``1,234`` as one number, outside brackets and outside a list such as ``27,63,99``."""
+        if self._depth != 0 or self.position < self._list_end or not self.text[self.position].isdecimal():
+            return False
+        number, self._list_end = comma_run(self.text, self.position)
+        if number is None:
+            return False
+        self.add(Token("num", number))
+        self.position = self._list_end
+        return True
+
+    def read_piece(self) -> None:
+        """Read the next piece of the text."""
+        match = _PIECE.match(self.text, self.position)
         if match is None:
-            raise Unreadable(f"symbol {text[position]!r}")
-        kind, found = match.lastgroup, match.group()
-        position = match.end()
-        if kind == "space":
-            continue
-        if kind == "command":
-            position = _command(match.group("command"), text, position, tokens, config)
-        elif kind == "env_name" or kind == "env":
-            _environment(match, tokens)
-        elif kind == "word":
-            _word(found, tokens)
-        elif kind == "noon":
-            tokens.append(Token("text", found))
-        elif kind == "other":
-            tokens.append(Token(_JOINTS[found], found) if found in _JOINTS else Token("text", found))
-        elif kind == "relation":
-            tokens.append(Token("=" if found == "==" else found, found))
-        elif kind == "num":
-            tokens.append(Token("num", found))
-        elif kind == "escape":
-            tokens.append(_escape(found))
+            raise Unreadable(f"symbol {self.text[self.position]!r}")
+        self.position = match.end()
+        assert match.lastgroup is not None
+        _READERS[match.lastgroup](self, match)
+
+    def read_space(self, match: re.Match[str]) -> None:
+        """Space parts pieces and is none."""
+
+    def read_number(self, match: re.Match[str]) -> None:
+        """``3``, ``3.14``, ``1e-3``."""
+        self.add(Token("num", match.group()))
+
+    def read_environment(self, match: re.Match[str]) -> None:
+        """``\\begin{pmatrix}`` and ``\\end{pmatrix}``."""
+        name = match.group("env_name")
+        if name not in ENVIRONMENTS:
+            raise Unreadable(f"environment {name}")
+        self.add(Token("begin" if match.group().startswith("\\begin") else "end", name))
+
+    def read_command(self, match: re.Match[str]) -> None:
+        """A command with what belongs to it: the braces of ``\\text{}``, the letters of ``\\mu\\text{m}``."""
+        name = match.group("command")
+        if name in TEXT_COMMANDS:
+            self.read_braced_text(name)
+        elif name in UNIT_COMMANDS and self.before() == "num":
+            self.read_unit_command(name)
+        elif name in COMMANDS:
+            self.add(COMMANDS[name])
+        elif (fused := _FUSED.fullmatch(name)) is not None:
+            self.add(COMMANDS[fused.group(1)], *letters(fused.group(2)))
+        elif name not in IGNORED:
+            self.add(Token("unknown", "\\" + name))
+
+    def read_braced_text(self, command: str) -> None:
+        """The braces behind ``\\text``, ``\\mathrm`` and their relatives."""
+        match = _BRACED.match(self.text, self.position)
+        if match is None:
+            raise Unreadable(f"nested braces in \\{command}")
+        self.position = match.end()
+        self.add(*text_tokens(match.group(1), command, self.before(), self.config))
+
+    def read_unit_command(self, name: str) -> None:
+        """``\\Omega`` or ``\\mu\\text{m}`` behind a number: a unit, where its letters are set upright."""
+        match = _UPRIGHT_LETTERS.match(self.text, self.position)
+        if name == "Omega":
+            self.add(Token("text", "ohm"))
+        elif match is not None and is_known_unit("u" + match.group(1)):
+            self.add(Token("text", "u" + match.group(1)))
+            self.position = match.end()
         else:
-            tokens.append(Token(found, found))
-        if tokens and tokens[-1].kind in ("(", "[", "{", "\\{"):
-            depth += 1
-        elif tokens and tokens[-1].kind in (")", "]", "}", "\\}"):
-            depth -= 1
-    return tokens
+            self.add(Token("name", name))
+
+    def read_escape(self, match: re.Match[str]) -> None:
+        """``\\{``, ``\\%``, ``\\$``, ``\\\\``."""
+        found = match.group()
+        self.add(Token(ESCAPES.get(found, found), found))
+
+    def read_noon(self, match: re.Match[str]) -> None:
+        """``a.m.`` and ``PM``."""
+        self.add(Token("text", match.group()))
+
+    def read_word(self, match: re.Match[str]) -> None:
+        """Bare letters."""
+        self.add(*word_tokens(match.group(), self.before()))
+
+    def read_other(self, match: re.Match[str]) -> None:
+        """Letters that are not Latin: a joint, or words."""
+        self.add(Token(JOINTS.get(match.group(), "text"), match.group()))
+
+    def read_relation(self, match: re.Match[str]) -> None:
+        """``=``, ``==``, ``<=``, ``>=``, ``!=``."""
+        self.add(Token("=" if match.group() == "==" else match.group(), match.group()))
+
+    def read_symbol(self, match: re.Match[str]) -> None:
+        """One character that is its own kind."""
+        self.add(Token(match.group(), match.group()))
 
 
-def _escape(found: str) -> Token:
-    if found == "\\$":
-        return Token("currency", found)
-    if found in ("\\%", "\\|", "\\&"):
-        return Token({"\\%": "%", "\\|": "|", "\\&": "and"}[found], found)
-    return Token(found, found)
+_READERS: dict[str, Callable[[_Lexer, re.Match[str]], None]] = {
+    "space": _Lexer.read_space,
+    "num": _Lexer.read_number,
+    "env": _Lexer.read_environment,
+    "command": _Lexer.read_command,
+    "escape": _Lexer.read_escape,
+    "noon": _Lexer.read_noon,
+    "word": _Lexer.read_word,
+    "other": _Lexer.read_other,
+    "relation": _Lexer.read_relation,
+    "symbol": _Lexer.read_symbol,
+}
 
 
-def _environment(match: re.Match[str], tokens: list[Token]) -> None:
-    name = match.group("env_name")
-    if name not in _ENVIRONMENTS:
-        raise Unreadable(f"environment {name}")
-    tokens.append(Token("begin" if match.group().startswith("\\begin") else "end", name))
+def text_tokens(content: str, command: str, before: str, config: VerifierConfig) -> list[Token]:
+    """Tokens of ``\\command{content}`` behind a token of the kind ``before``.
 
-
-def _command(name: str, text: str, position: int, tokens: list[Token], config: VerifierConfig) -> int:
-    """Append the tokens of a command and return the position behind what it consumed."""
-    if name in _TEXT_COMMANDS:
-        match = _BRACED.match(text, position)
-        if match is None:
-            raise Unreadable(f"nested braces in \\{name}")
-        _text(match.group(1), name, tokens, config)
-        return match.end()
-    if name in _FUNCTION_SPELLINGS:
-        tokens.append(Token("func", _FUNCTION_SPELLINGS[name]))
-    elif name in _SYMBOLS:
-        tokens.append(Token(_SYMBOLS[name], name))
-    elif name in _UNIT_COMMANDS and tokens and tokens[-1].kind == "num":
-        position = _unit_command(name, text, position, tokens)
-    elif name == "pi" or name == "infty" or name in _GREEK:
-        tokens.append(Token("name", name))
-    elif name in ("emptyset", "O"):
-        tokens.append(Token("text", "empty set"))
-    elif name in ("i", "imath"):
-        tokens.append(Token("name", "i"))
-    elif name == "pmod":
-        tokens.append(Token("pmod", name))
-    elif name == "mod":
-        tokens.append(Token("bmod", name))
-    elif (fused := _FUSED.fullmatch(name)) is not None:
-        _command(fused.group(1), text, position, tokens, config)
-        tokens.extend(Token("name", letter) for letter in fused.group(2))
-    elif name not in _IGNORED:
-        tokens.append(Token("unknown", "\\" + name))
-    return position
-
-
-def _behind_number(tokens: list[Token]) -> bool:
-    return bool(tokens) and tokens[-1].kind in ("num", "}", ")")
-
-
-def _unit_command(name: str, text: str, position: int, tokens: list[Token]) -> int:
-    """``\\Omega`` or ``\\mu\\text{m}`` behind a number: a unit, where its letters are set upright."""
-    match = _UPRIGHT.match(text, position)
-    if name == "Omega":
-        tokens.append(Token("text", "ohm"))
-    elif match is not None and is_known_unit("u" + match.group(1)):
-        tokens.append(Token("text", "u" + match.group(1)))
-        return match.end()
-    else:
-        tokens.append(Token("name", name))
-    return position
-
-
-def _text(content: str, command: str, tokens: list[Token], config: VerifierConfig) -> None:
-    """Tokens of ``\\text{content}``: a joint, a function, a single letter, mathematics, or words."""
+    In this order: nothing, punctuation, a joint, a function, a percent or degree sign, a unit, a constant, mathematics,
+    a letter of another alphabet, words.
+    """
     content = content.replace("~", " ").strip()
     plain = content.strip(" ,.;:").lower()
     if not content:
-        return
+        return []
     if not plain:
-        tokens.extend(tokenize(content, config))
-    elif plain in _JOINTS:
-        tokens.append(Token(_JOINTS[plain], plain))
-    elif (
-        plain in _FUNCTION_SPELLINGS
-        and not (tokens and tokens[-1].kind == "num")
-        and command in ("mathrm", "operatorname", "mathop", "rm", "text")
-    ):
-        tokens.append(Token("func", _FUNCTION_SPELLINGS[plain]))
-    elif plain in ("percent", "percents", "pct", "degree", "degrees"):
-        tokens.append(Token("%" if plain.startswith("p") else "degree", plain))
-    elif _behind_number(tokens) and is_known_unit(content):
-        tokens.append(Token("text", content))
-    elif content in ("e", "i", "d") and command in ("mathrm", "rm", "operatorname"):
-        tokens.append(Token("name", content))
-    elif _MATHEMATICS.search(content):
-        tokens.extend(tokenize(content, config))
-    elif command in ("mathcal", "mathscr", "mathfrak"):
-        tokens.append(Token("name", f"{command}({content})"))
-    else:
-        tokens.append(Token("text", content))
+        return tokenize(content, config)
+    if plain in JOINTS:
+        return [Token(JOINTS[plain], plain)]
+    if plain in FUNCTION_SPELLINGS and before != "num" and command in FUNCTION_COMMANDS:
+        return [Token("func", FUNCTION_SPELLINGS[plain])]
+    if plain in MARKS:
+        return [Token(MARKS[plain], plain)]
+    if before in _OPERAND_ENDS and is_known_unit(content):
+        return [Token("text", content)]
+    if content in ("e", "i", "d") and command in UPRIGHT_COMMANDS:
+        return [Token("name", content)]
+    if _MATHEMATICS.search(content):
+        return tokenize(content, config)
+    if command in ALPHABETS:
+        return [Token("name", f"{command}({content})")]
+    return [Token("text", content)]
 
 
-def _word(word: str, tokens: list[Token]) -> None:
-    """Tokens of a bare run of letters: a joint, a function, a unit behind a number, a word, or a product of letters."""
+def word_tokens(word: str, before: str) -> list[Token]:
+    """Tokens of a bare run of letters behind a token of the kind ``before``.
+
+    In this order: a joint, a name, a root, a function, a percent or degree sign, a unit behind a number, a product of
+    letters, a function with its argument (``sinx``), a word.
+    """
     lower = word.lower()
-    if lower in _JOINTS:
-        tokens.append(Token(_JOINTS[lower], word))
-    elif lower in ("pi", "infinity", "infty"):
-        tokens.append(Token("name", "pi" if lower == "pi" else "infty"))
-    elif word in ("sqrt", "cbrt", "mod"):
-        tokens.append(Token({"sqrt": "sqrt", "cbrt": "cbrt", "mod": "bmod"}[word], word))
-    elif word in _FUNCTION_SPELLINGS:
-        tokens.append(Token("func", _FUNCTION_SPELLINGS[word]))
-    elif lower in ("percent", "pct", "degrees", "degree"):
-        tokens.append(Token("%" if lower.startswith("p") else "degree", word))
-    elif is_unit_word(lower) and tokens and tokens[-1].kind in ("num", "}", ")", "text", "^"):
-        tokens.append(Token("text", word))
-    elif len(word) > 3 and (prefix := _FUNCTION_PREFIX.match(word)) and len(word) - prefix.end() == 1:
-        _word(prefix.group(), tokens)
-        tokens.append(Token("name", word[-1]))
-    elif len(word) > 3:
-        tokens.append(Token("text", word))
-    else:
-        tokens.extend(Token("name", letter) for letter in word)
+    if lower in JOINTS:
+        return [Token(JOINTS[lower], word)]
+    if lower in WORDS:
+        return [WORDS[lower]]
+    if word in ROOTS_AND_MOD:
+        return [Token(ROOTS_AND_MOD[word], word)]
+    if word in FUNCTION_SPELLINGS:
+        return [Token("func", FUNCTION_SPELLINGS[word])]
+    if lower in MARKS:
+        return [Token(MARKS[lower], word)]
+    if is_unit_word(lower) and (before in _OPERAND_ENDS or before in ("text", "^")):
+        return [Token("text", word)]
+    if len(word) <= 3:
+        return letters(word)
+    prefix = _FUNCTION_PREFIX.match(word)
+    if prefix is not None and len(word) - prefix.end() == 1:
+        return [*word_tokens(prefix.group(), before), *letters(word[-1])]
+    return [Token("text", word)]
+
+
+def letters(word: str) -> list[Token]:
+    """Each letter a name of its own."""
+    return [Token("name", letter) for letter in word]

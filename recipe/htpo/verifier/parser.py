@@ -16,9 +16,10 @@ from fractions import Fraction
 from recipe.htpo.verifier.config import VerifierConfig
 from recipe.htpo.verifier.errors import Unreadable
 from recipe.htpo.verifier.expression import ExpressionParser
-from recipe.htpo.verifier.lexer import Token, tokenize
+from recipe.htpo.verifier.lexer import tokenize
 from recipe.htpo.verifier.nodes import Matrix, Node, Num, Op, Quantity, Ratio, Rel, Seq, SetOp, Words
 from recipe.htpo.verifier.units import parse_unit
+from recipe.htpo.verifier.vocabulary import Token
 
 _SEPARATORS = frozenset({",", ";", "and", "or", "quad"})
 _RELATIONS = frozenset({"=", "equiv", "<", "<=", ">", ">=", "!=", "in", "~"})

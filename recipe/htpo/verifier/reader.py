@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from recipe.htpo.verifier.config import VerifierConfig
 from recipe.htpo.verifier.errors import OverLimit, Unreadable
-from recipe.htpo.verifier.lexer import Token
+from recipe.htpo.verifier.vocabulary import Token
 
 
 class TokenReader:

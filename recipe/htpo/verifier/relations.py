@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from fractions import Fraction
+from typing import NamedTuple
 
 from recipe.htpo.verifier.nodes import CONSTANTS, Name, Node, Num, Op, Rel, Seq, Words, variables
 from recipe.htpo.verifier.numbers import CONTEXT
@@ -48,10 +49,19 @@ def _names_a_quantity(node: Node, expression_label: bool) -> bool:
     return expression_label and len(variables(node)) >= 2
 
 
-NO_VALUES: tuple[None, list[Node]] = (None, [])
+class Statement(NamedTuple):
+    """What an equation says."""
+
+    label: Node | None
+    """What it names; None where it names nothing, as ``2 + 3 = 5``."""
+    values: list[Node]
+    """What it gives; empty where it gives nothing."""
 
 
-def label_and_values(rel: Rel, scalars: Scalars, asked: bool) -> tuple[Node | None, list[Node]]:
+NOTHING = Statement(None, [])
+
+
+def label_and_values(rel: Rel, scalars: Scalars, asked: bool) -> Statement:
     """Split an equation into what it names and the values it gives: ``x = 1/2 = 0.5`` is ``x`` with two values.
 
     No values where it is no such equation: an order, an equation in its names (``x^2 = 5``), or a contradiction.
@@ -59,59 +69,70 @@ def label_and_values(rel: Rel, scalars: Scalars, asked: bool) -> tuple[Node | No
     states ``x + y = 5`` may name what was asked for and answer 5.
     """
     if rel.ops == ("in",):
-        return rel.sides[0], [rel.sides[1]]
+        return Statement(rel.sides[0], [rel.sides[1]])
     if not set(rel.ops) <= {"=", "~"}:
-        return NO_VALUES
+        return NOTHING
     label, values = _split_label(rel, scalars.config.expression_label and not asked)
     if isinstance(label, Name) and any(label.name in variables(value) for value in values):
-        return NO_VALUES
-    return label, _stated_values(values, rel.ops[len(rel.ops) - len(values) + 1 :], scalars)
+        return NOTHING  # x = 2x + 1 is an equation in x
+    between = rel.ops[len(rel.ops) - len(values) + 1 :]
+    return Statement(label, _agreed_values(values, between, scalars))
 
 
-def _split_label(rel: Rel, expression_label: bool) -> tuple[Node | None, list[Node]]:
-    """The label, if there is one, and the sides behind it; no sides where the left side is an expression in names."""
+def _split_label(rel: Rel, expression_label: bool) -> Statement:
+    """The label, if there is one, and all sides behind it, whether they agree or not."""
     first, *rest = rel.sides
-    if is_label(first):
+    if is_label(first):  # x = y = 5: the last label names the value as well
         while len(rest) > 1 and is_label(rest[0]):
             rest.pop(0)
-        return first, rest
-    if len(rest) == 1 and rel.ops == ("=",) and isinstance(rest[0], Name) and is_label(rest[0]):
-        return rest[0], [first]  # 5 = x
-    if not variables(first):
-        return None, [first, *rest]
-    if not _names_a_quantity(first, expression_label) or variables(rest[-1]):
-        return NO_VALUES
-    return first, rest
+        return Statement(first, rest)
+    if rel.ops == ("=",) and isinstance(rest[0], Name) and is_label(rest[0]):  # 5 = x
+        return Statement(rest[0], [first])
+    if not variables(first):  # 2 + 3 = 5
+        return Statement(None, [first, *rest])
+    if _names_a_quantity(first, expression_label) and not variables(rest[-1]):  # x + y = 5
+        return Statement(first, rest)
+    return NOTHING
 
 
-def _stated_values(values: list[Node], ops: tuple[str, ...], scalars: Scalars) -> list[Node]:
-    """The values of a chain, of which neighbours must agree; ``ops[k]`` stands behind ``values[k]``.
+def _agreed_values(values: list[Node], between: tuple[str, ...], scalars: Scalars) -> list[Node]:
+    """The values of a chain, whose neighbours must agree; ``between[k]`` stands behind ``values[k]``.
 
-    A number and its approximation are one answer only where the second is the first one rounded. One approximation
-    is enough: a chain of them walks from number to number.
+    One approximation is enough: a chain of them walks from number to number.
     """
-    if "~" not in ops:
-        equal = all(scalars.equal(left, right) for left, right in zip(values, values[1:], strict=False))
-        return values if equal else []
-    cut = ops.index("~") + 1
-    exact, rounded = values[:cut], values[cut:]
-    if "~" in ops[cut:]:
+    approximations = between.count("~")
+    if approximations == 0:
+        return values if _all_equal(values, scalars) else []
+    if approximations > 1:
         return []
-    for chain in (exact, rounded):
-        if not _stated_values(chain, ("=",) * (len(chain) - 1), scalars):
-            return []
+    cut = between.index("~") + 1
+    exact, rounded = values[:cut], values[cut:]
+    if not (_all_equal(exact, scalars) and _all_equal(rounded, scalars)):
+        return []
+    return _approximated(exact, rounded, scalars)
+
+
+def _all_equal(values: list[Node], scalars: Scalars) -> bool:
+    return all(scalars.equal(left, right) for left, right in zip(values, values[1:], strict=False))
+
+
+def _approximated(exact: list[Node], rounded: list[Node], scalars: Scalars) -> list[Node]:
+    """The values of ``exact \\approx rounded``, each side a chain of equal values.
+
+    A number and its approximation are one answer only where the second is the first one rounded.
+    """
     left, right = split_unit(exact[-1])[0], split_unit(rounded[0])[0]
     a, b = scalars.real_constant(left), scalars.real_constant(right)
     if a is None or b is None:
         return []
-    x, y = scalars.ops.real(a), scalars.ops.real(b)
-    gap = CONTEXT.subtract(x, y).copy_abs()
-    if gap > CONTEXT.multiply(x, _APPROXIMATION).copy_abs():
+    size, other = scalars.ops.real(a), scalars.ops.real(b)
+    gap = CONTEXT.subtract(size, other).copy_abs()
+    if gap > CONTEXT.multiply(size, _APPROXIMATION).copy_abs():
         return []
     if isinstance(left, Num):
         return rounded  # 12.34 is about 12.3: the last number is the answer
     if gap <= _last_place(right):
-        return values
+        return exact + rounded
     # A badly rounded number leaves the exact one, but beside a rational number it is another answer.
     return [] if isinstance(a, Fraction) else exact
 
