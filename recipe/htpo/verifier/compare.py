@@ -21,7 +21,15 @@ from recipe.htpo.verifier.nodes import (
     is_time,
     walk,
 )
-from recipe.htpo.verifier.relations import FLIPPED, by_label, in_label_order, is_label, label_and_values, single_steps
+from recipe.htpo.verifier.relations import (
+    FLIPPED,
+    by_label,
+    in_label_order,
+    is_label,
+    label_and_values,
+    repeats_a_label,
+    single_steps,
+)
 from recipe.htpo.verifier.scalars import Scalars, infinity_sign
 from recipe.htpo.verifier.sets import (
     EVERYTHING,
@@ -88,6 +96,8 @@ class Comparison:
         if not isinstance(right, Seq):
             return _is_set_of_one(left) and self.equal(left.items[0], right)
         if is_ordered(left) != is_ordered(right):
+            if any(not is_ordered(side) and repeats_a_label(side) for side in (left, right)):
+                return False  # x = 2, x = 3 are two solutions, no point
             left, right = by_label(left), by_label(right)
         if not is_ordered(left) and not is_ordered(right):
             return self._same_members(left.items, right.items)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from recipe.htpo.verifier.config import VerifierConfig
 from recipe.htpo.verifier.errors import OverLimit, Unreadable
 from recipe.htpo.verifier.separators import comma_run
-from recipe.htpo.verifier.units import is_known_unit, is_unit_word
+from recipe.htpo.verifier.units import is_known_unit, is_prefix, is_unit_word, spell_unit
 from recipe.htpo.verifier.vocabulary import (
     ALPHABETS,
     COMMANDS,
@@ -47,6 +47,8 @@ _PIECE = re.compile(
     r"|(?P<symbol>[-+*/^_!%|()\[\]{},;:&<>'])"
 )
 _BRACED = re.compile(r"\s*+\{([^{}]*+)\}")
+# One level of braces within, as in \\mathrm{m\\,s^{-1}}.
+_BRACED_UNIT = re.compile(r"\s*+\{((?:[^{}]|\{[-+]?\d\})*+)\}")
 _UPRIGHT_LETTERS = re.compile(r"\s*+\\(?:text|mathrm|rm)\s*+\{\s*+([a-zA-Z]{1,8})\s*+\}")
 _MATHEMATICS = re.compile(r"[\d=<>()+]")
 _FUNCTION_PREFIX = re.compile("sqrt|sin|cos|tan|cot|log|exp|ln|pi")
@@ -134,6 +136,10 @@ class _Lexer:
             self.read_braced_text(name)
         elif name in UNIT_COMMANDS and self.before() == "num":
             self.read_unit_command(name)
+        elif name == "Omega" and self.before() == "text" and is_prefix(self.tokens[-1].text):
+            self.tokens[-1] = Token("text", self.tokens[-1].text + "ohm")
+        elif name == "mod":
+            self.add(modulo(self.before()))
         elif name in COMMANDS:
             self.add(COMMANDS[name])
         elif (fused := _FUSED.fullmatch(name)) is not None:
@@ -145,7 +151,9 @@ class _Lexer:
         """The braces behind ``\\text``, ``\\mathrm`` and their relatives."""
         match = _BRACED.match(self.text, self.position)
         if match is None:
-            raise Unreadable(f"nested braces in \\{command}")
+            match = _BRACED_UNIT.match(self.text, self.position)
+            if match is None or self.before() not in _OPERAND_ENDS or not is_known_unit(spell_unit(match.group(1))):
+                raise Unreadable(f"nested braces in \\{command}")
         self.position = match.end()
         self.add(*text_tokens(match.group(1), command, self.before(), self.config))
 
@@ -214,12 +222,14 @@ def text_tokens(content: str, command: str, before: str, config: VerifierConfig)
         return tokenize(content, config)
     if plain in JOINTS:
         return [Token(JOINTS[plain], plain)]
+    if plain == "mod":
+        return [modulo(before)]
     if plain in FUNCTION_SPELLINGS and before != "num" and command in FUNCTION_COMMANDS:
         return [Token("func", FUNCTION_SPELLINGS[plain])]
     if plain in MARKS:
         return [Token(MARKS[plain], plain)]
-    if before in _OPERAND_ENDS and is_known_unit(content):
-        return [Token("text", content)]
+    if before in _OPERAND_ENDS and is_known_unit(unit := spell_unit(content)):
+        return [Token("text", unit)]
     if content in ("e", "i", "d") and command in UPRIGHT_COMMANDS:
         return [Token("name", content)]
     if _MATHEMATICS.search(content):
@@ -254,6 +264,11 @@ def word_tokens(word: str, before: str) -> list[Token]:
     if prefix is not None and len(word) - prefix.end() == 1:
         return [*word_tokens(prefix.group(), before), *letters(word[-1])]
     return [Token("text", word)]
+
+
+def modulo(before: str) -> Token:
+    """``17 \\mod 5`` behind an operand; a function at the start."""
+    return Token("bmod" if before in _OPERAND_ENDS or before == "name" else "func", "mod")
 
 
 def letters(word: str) -> list[Token]:

@@ -17,7 +17,7 @@ from recipe.htpo.verifier.config import VerifierConfig
 from recipe.htpo.verifier.errors import Unreadable
 from recipe.htpo.verifier.expression import ExpressionParser
 from recipe.htpo.verifier.lexer import tokenize
-from recipe.htpo.verifier.nodes import Matrix, Node, Num, Op, Quantity, Ratio, Rel, Seq, SetOp, Words
+from recipe.htpo.verifier.nodes import Matrix, Node, Num, Op, Quantity, Ratio, Rel, Seq, SetOp, Words, is_whole
 from recipe.htpo.verifier.units import parse_unit
 from recipe.htpo.verifier.vocabulary import Token
 
@@ -111,7 +111,8 @@ class AnswerParser(ExpressionParser):
         while self.kind() in _RELATIONS:
             kind = self.next().kind
             ops.append("=" if kind == "equiv" else kind)
-            sides.append(self.side())
+            side = self.side()
+            sides.append(_residue(side) if kind == "equiv" else side)
             self.limit_items(len(sides))
         return Rel(tuple(sides), tuple(ops)) if ops else sides[0]
 
@@ -126,7 +127,7 @@ class AnswerParser(ExpressionParser):
         node = self.with_unit(parts[0])
         if self.accept("pmod"):
             return Op("residue", (node, self.primary()))
-        return node
+        return _residue(node) if _is_remainder(node) else node
 
     def noon(self) -> str:
         """``am`` or ``pm`` behind a time."""
@@ -277,3 +278,16 @@ class AnswerParser(ExpressionParser):
         while self.kind() in ("name", "|"):
             self.position += 1
         self.expect("}")
+
+
+def _residue(node: Node) -> Node:
+    """``3 \\bmod 5`` as the residue that it names behind ``\\equiv``."""
+    return Op("residue", node.args) if isinstance(node, Op) and node.name == "mod" else node
+
+
+def _is_remainder(node: Node) -> bool:
+    """Whether ``a \\bmod m`` computes nothing: it is its own remainder."""
+    if not (isinstance(node, Op) and node.name == "mod"):
+        return False
+    value, modulus = node.args
+    return isinstance(value, Num) and isinstance(modulus, Num) and is_whole(value) and value.value < modulus.value

@@ -158,6 +158,12 @@ def by_label(seq: Seq) -> Seq:
     return Seq("", tuple(pairs[index][1] for index in order), "")
 
 
+def repeats_a_label(seq: Seq) -> bool:
+    """Whether a list gives one name two values: ``x = 2, x = 3``."""
+    names = [item.sides[0] for item in seq.items if isinstance(item, Rel) and is_label(item.sides[0])]
+    return len(set(names)) < len(names)
+
+
 def in_label_order(labels: tuple[Node, ...], value: Node) -> Node:
     """The tuple ``value`` of ``(y, x) = (2, 1)`` in the order of its names; other values unchanged."""
     names = [label.name for label in labels if isinstance(label, Name)]

@@ -11,7 +11,9 @@ from recipe.htpo.verifier.normalize import strip_period, without_spaces
 _TEXT_COMMAND = re.compile(r"\\(?:text[a-z]*|mbox|hbox|mathrm|operatorname|rm)(?![a-zA-Z])")
 _TEXT_GROUP = re.compile(r"\\(?:text[a-z]*+|mbox|hbox|mathrm|operatorname|rm)\s*+\{([^{}]*+)\}")
 GROUP_OF_ONE = re.compile(r"\{\s*+(\w)\s*+\}")
-_CHOICE = re.compile(r"(?:\\text[a-z]*+\s*+)?+\{?+\s*+(?:\\text[a-z]*+\s*+\{)?+\s*+\(?+\s*+([A-J])\s*+\)?+[\s.}]*+")
+_CHOICE = re.compile(
+    r"(?:\\(?:text[a-z]*+|mathrm|rm)\s*+)?+\{?+\s*+(?:\\text[a-z]*+\s*+\{)?+\s*+\(?+\s*+([A-J])\s*+\)?+[\s.}]*+"
+)
 _CHOICE_PREFIX = re.compile(
     r"\s*+(?:(?:\\(?:text[a-z]*+|mathrm|rm)\s*+)?+\{\s*+(?:\(([A-J])\)|([A-J])[.):])[\s.:]*+\}|\(([A-J])\)|([A-J])[.:)](?=\s))"
     r"[\s.:]*+(?=\S)"

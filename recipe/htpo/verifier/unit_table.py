@@ -13,7 +13,7 @@ from fractions import Fraction
 Size = tuple[Fraction, tuple[tuple[str, int], ...]]
 """Size in base units, and the powers of the dimensions."""
 
-_PREFIXES = {
+PREFIXES = {
     "T": ("tera", 12), "G": ("giga", 9), "M": ("mega", 6), "k": ("kilo", 3), "h": ("hecto", 2), "d": ("deci", -1),
     "c": ("centi", -2), "m": ("milli", -3), "u": ("micro", -6), "n": ("nano", -9), "p": ("pico", -12),
     "f": ("femto", -15),
@@ -78,7 +78,7 @@ def _table() -> dict[str, Size]:
         dimensions = tuple(
             sorted((name, int(power)) for name, power in zip(_DIMENSIONS, powers, strict=True) if int(power))
         )
-        for short, long, exponent in (("", "", 0), *((key, name, power) for key, (name, power) in _PREFIXES.items())):
+        for short, long, exponent in (("", "", 0), *((key, name, power) for key, (name, power) in PREFIXES.items())):
             value = Fraction(size) * Fraction(10) ** exponent
             table.setdefault(short + symbol, (value, dimensions))
             for name in names.split(","):

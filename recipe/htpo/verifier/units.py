@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from recipe.htpo.verifier.errors import Unreadable
-from recipe.htpo.verifier.unit_table import UNITS
+from recipe.htpo.verifier.unit_table import PREFIXES, UNITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,18 @@ _WORD = re.compile(r"[^\W\d_]+")
 _NUMBER_WORD = re.compile("|".join(NUMBER_WORDS))
 _DIGIT = re.compile(r"\d")
 _CDOT = re.compile(r"\\(?:cdot|times)(?![a-zA-Z])")
+_GREEK = re.compile(r"\\(mu|Omega)(?![a-zA-Z]) ?")
+_UNDER = re.compile(r"/ ?\(([^()]{1,30})\)")
+
+
+def spell_unit(text: str) -> str:
+    """``text`` with the Greek letters and products of units in the spelling of the table: ``k\\Omega`` is ``kohm``."""
+    return _CDOT.sub(" ", _GREEK.sub(lambda match: "u" if match.group(1) == "mu" else "ohm", text))
+
+
+def is_prefix(text: str) -> bool:
+    """Whether ``text`` is the letter of an SI prefix."""
+    return text in PREFIXES
 
 
 def is_known_unit(text: str) -> bool:
@@ -60,7 +72,7 @@ def is_unit_word(word: str) -> bool:
 def parse_unit(text: str) -> tuple[Unit, int]:
     """Read ``text`` as a unit and a factor from number words ("million"); raise ``Unreadable`` for words that change
     the meaning ("or", "not", "more")."""
-    text = _CDOT.sub(" ", text).replace("\\", "").strip(" .,;:!~")
+    text = spell_unit(text).replace("\\", "").strip(" .,;:!~")
     known = _known_unit(text)
     if known is not None:
         return known, 1
@@ -85,6 +97,7 @@ def parse_unit(text: str) -> tuple[Unit, int]:
 
 def _known_unit(text: str) -> Unit | None:
     size, powers, position, sign = Fraction(1), dict[str, int](), 0, 1
+    text = _UNDER.sub(r"/\1", text)  # all units behind a slash are under it
     if text.lower() in ("unit", "units", "square units", "cubic units", "sq units", "unit^2", "units^2", "units^3"):
         return Unit()
     while position < len(text):
