@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Study | every arm of docs/study.md in the lab, one JSON a run | CPU, one core
 #
-#   bash scripts/study.sh [PART ...]      parts in this order: arms more near parts forms; default: all
+#   bash scripts/study.sh [PART ...]      parts in this order: arms more near countdown parts forms; default: all
 #
 # Finished runs are kept, so the same command goes on where it was stopped. In the background:
 # `nohup bash scripts/study.sh >study.log &`. About 2 minutes of one core a run.
 #
 # Knobs:
-#   OUT      results: OUT/REGIME/ARM/seed_N.json         (default: docs/study/lab)
+#   OUT      results: OUT/REGIME/ARM/seed_N.json, of countdown OUT/countdown/ARM  (default: docs/study/lab)
 #   MODEL    model that every run starts from            (default: .cache/demo_model, made if it is not there)
 #   WORKERS  runs at a time, one core each               (default: 1)
 set -euo pipefail
@@ -21,7 +21,7 @@ workers="${WORKERS:-1}"
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 cd "$root"
 parts=("$@")
-if ((${#parts[@]} == 0)); then parts=(arms more near parts forms); fi
+if ((${#parts[@]} == 0)); then parts=(arms more near countdown parts forms); fi
 python="$(bash scripts/setup_env.sh)"
 export OMP_NUM_THREADS=1
 first=(--seeds 1 2 3 4 5)
@@ -41,6 +41,10 @@ controls() {
   lab "$1" "${first[@]}" --objective htpo --name htpo_random_split --control random_split
   lab "$1" "${first[@]}" --objective entropy_80_20 --name entropy_80_20_random_split --control random_split
   lab "$1" "${first[@]}" --objective dapo --name dapo_random_reward --control random_reward
+}
+# The second task, from a model of its own.
+countdown() {
+  lab off_policy --task countdown --model "${model}_countdown" --out "$out/countdown" --seeds 1 2 3 "$@"
 }
 # Each part of the method alone, without the others.
 parts() {
@@ -79,12 +83,17 @@ for part in "${parts[@]}"; do
       controls near_policy
       lab near_policy "${first[@]}" --objective htpo_paper htpo_released
       ;;
+    countdown)
+      "$python" -m recipe.htpo.lab.warmup --task countdown --out "${model}_countdown" --evaluation-prompts 0
+      countdown --objective dapo htpo ce_gppo
+      countdown --objective htpo --name htpo_random_split --control random_split
+      ;;
     parts) for regime in off_policy near_policy; do parts "$regime"; done ;;
     forms) for regime in off_policy near_policy; do forms "$regime"; done ;;
     *)
-      echo "part is $part; use arms, more, near, parts or forms" >&2
+      echo "part is $part; use arms, more, near, countdown, parts or forms" >&2
       exit 2
       ;;
   esac
 done
-"$python" -m recipe.htpo.lab table "$out/off_policy"
+for folder in "$out"/*/; do "$python" -m recipe.htpo.lab table "$folder"; done

@@ -35,8 +35,6 @@ KINDS = (
 )
 _RUN_REMEDY = "give the htpo.output_dir of a run"
 RESPONSES_FILE = "responses.parquet"
-# The lab knows its problems by position, so its prompts are not those of a file.
-LAB_SOURCE = "lab arithmetic"
 STEP_COLUMNS = ("Step", "_step", "step", "trainer/global_step", "global_step", "training/global_step")
 # Of a run, not of what makes it differ from another.
 OWN_SETTINGS = (
@@ -191,7 +189,8 @@ def read_lab(path: Path) -> Run:
             what = "start.counts" if "eval_samples" in plan else "plan.eval_samples"
             raise CompareError(path, f"has no field {what}", "run the lab again: right samples per prompt are needed")
         outcomes = Outcomes.of_counts(counts, record.get("samples", plan["eval_samples"]))
-        run.evaluations[record["step"]] = {LAB_SOURCE: outcomes}
+        # The lab knows its problems by position, so its prompts are not those of a file.
+        run.evaluations[record["step"]] = {f"lab {plan.get('task', 'arithmetic')}": outcomes}
         run.curves.setdefault("accuracy", {})[record["step"]] = float(outcomes.pass_at((1,)).mean())
     for record in records:
         for name, lab_name in LAB_METRICS.items():

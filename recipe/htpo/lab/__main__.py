@@ -19,13 +19,14 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from recipe.htpo.inspect.dump import DumpConfig
-from recipe.htpo.lab.evaluate import MAX_RESPONSE_TOKENS
 from recipe.htpo.lab.loop import CONTROLS, RunPlan
 from recipe.htpo.lab.policy_loss import CLIP, settings_of
 from recipe.htpo.lab.regime import load_regime, regime_names
 from recipe.htpo.lab.results import plot, read_arms, results_table
 from recipe.htpo.lab.runs import is_finished, run_all
 from recipe.htpo.lab.sweep import sweep_table
+from recipe.htpo.lab.task import TASKS
+from recipe.htpo.lab.training import RECIPES
 from recipe.htpo.lab.warmup import ensure_warm_model
 from recipe.htpo.objective import load_preset, preset_names
 
@@ -42,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     runs.add_argument("--objective", nargs="+", required=True, choices=preset_names(), help="presets to run")
     runs.add_argument("--seeds", nargs="+", type=int, required=True, help="runs per objective, paired by seed")
     runs.add_argument("--regime", choices=regime_names(), default="off_policy")
+    runs.add_argument("--task", choices=tuple(TASKS), default="arithmetic")
     runs.add_argument("--steps", type=int, default=40)
     runs.add_argument("--out", type=Path, required=True, help="results: OUT/NAME/seed_N.json")
     runs.add_argument("--name", help="name of the arm where overrides make another objective of it")
@@ -88,7 +90,7 @@ def _run(args: argparse.Namespace) -> int:
         for seed in args.seeds
         for name in args.objective
     }
-    verls = [name for name in args.objective if settings_of(name, MAX_RESPONSE_TOKENS).get("policy_loss")]
+    verls = [name for name in args.objective if _settings(name, args).get("policy_loss")]
     if dump.steps and verls:
         raise SystemExit(f"htpo.dump_tokens: {', '.join(verls)} train with verl's loss, which says nothing of a token")
     missing = {path: plan for path, plan in plans.items() if not is_finished(path, plan)}
@@ -96,7 +98,7 @@ def _run(args: argparse.Namespace) -> int:
     console.print(f"{len(plans) - len(missing)} of {len(plans)} runs are finished", soft_wrap=True)
     if not missing:
         return 0
-    model_dir = args.model or ensure_warm_model(args.out / "model", console=console)
+    model_dir = args.model or ensure_warm_model(args.out / "model", RECIPES[args.task], console=console)
     for line in run_all(model_dir, missing, args.workers, dump):
         console.print(line, soft_wrap=True)
     return 0
@@ -104,19 +106,24 @@ def _run(args: argparse.Namespace) -> int:
 
 def _plan(name: str, seed: int, regime: dict[str, Any], overrides: Any, args: argparse.Namespace) -> RunPlan:
     """A preset's clip goes before the regime's, and the command line's before both."""
-    settings = settings_of(name, MAX_RESPONSE_TOKENS)
+    settings = _settings(name, args)
     clip = {field: settings.pop(field) for field in CLIP if field in settings}
     return RunPlan(
         objective=load_preset(name, overrides),
         regime=load_regime(args.regime, clip | regime),
         seed=seed,
         steps=args.steps,
+        task=args.task,
         eval_every=args.eval_every,
         eval_prompts=args.eval_prompts,
         final_samples=args.final_samples,
         control=args.control,
         settings=settings,
     )
+
+
+def _settings(name: str, args: argparse.Namespace) -> dict[str, Any]:
+    return settings_of(name, TASKS[args.task].max_response_tokens)
 
 
 def _table(args: argparse.Namespace) -> int:

@@ -1,6 +1,6 @@
 # Copyright 2026 The verl-htpo authors
 # SPDX-License-Identifier: Apache-2.0
-"""Samples a model on arithmetic problems and reports what reinforcement learning has to work with.
+"""Samples a model on a task's problems and reports what reinforcement learning has to work with.
 
 python -m recipe.htpo.lab.evaluate MODEL_DIR --split test --n 8
 """
@@ -19,12 +19,10 @@ from rich.table import Table
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from recipe.htpo.evaluation import pass_at_k, powers_of_two
-from recipe.htpo.lab.arithmetic import Problem, problems
+from recipe.htpo.lab.arithmetic import Problem
 from recipe.htpo.lab.model import prompt_ids
-from recipe.htpo.reward import compute_score
+from recipe.htpo.lab.task import TASKS, Task
 
-# A worked solution has at most 65 characters (8 terms), one token each, and the end token.
-MAX_RESPONSE_TOKENS = 66
 EASY_PASS_RATE = 0.6
 TABLE_CAPTION = (
     "mixed: prompts with right and wrong samples; easy: at least 60 % right; "
@@ -61,7 +59,12 @@ class _Answers:
 
 
 def evaluate(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sample: Sequence[Problem], n: int, seed: int = 0
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    sample: Sequence[Problem],
+    n: int,
+    seed: int = 0,
+    task: Task = TASKS["arithmetic"],
 ) -> dict[int | str, LevelResult]:
     """Draws ``n`` responses per problem at temperature 1, and one greedily; the same seed gives the same samples.
 
@@ -73,26 +76,30 @@ def evaluate(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for terms, level in groupby(ordered, key=lambda problem: problem.terms):
-            answers[terms] = _answer(model, tokenizer, list(level), n)
+            answers[terms] = _answer(model, tokenizer, list(level), n, task)
     answers["all"] = [answer for level_answers in answers.values() for answer in level_answers]
     return {level: _summarise(level_answers, n) for level, level_answers in answers.items()}
 
 
 @torch.no_grad()
-def _answer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, level: list[Problem], n: int) -> list[_Answers]:
+def _answer(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, level: list[Problem], n: int, task: Task
+) -> list[_Answers]:
     """Problems of one level: their prompts are of one length, so that no padding is needed."""
     prompts = torch.tensor([prompt_ids(tokenizer, problem.question) for problem in level])
     log_probs = model(prompts, logits_to_keep=1).logits[:, -1].log_softmax(-1)
     entropies = -(log_probs.exp() * log_probs).sum(-1)
-    sampled = _generate(model, prompts, do_sample=True, temperature=1.0, top_k=0, top_p=1.0, num_return_sequences=n)
-    greedy = _generate(model, prompts, do_sample=False, temperature=None, top_k=None, top_p=None)
+    length = task.max_response_tokens
+    chance = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+    sampled = _generate(model, prompts, length, num_return_sequences=n, **chance)
+    greedy = _generate(model, prompts, length, do_sample=False, temperature=None, top_k=None, top_p=None)
     texts = tokenizer.batch_decode(sampled, skip_special_tokens=True)
     greedy_texts = tokenizer.batch_decode(greedy, skip_special_tokens=True)
     tokens = (sampled != tokenizer.pad_token_id).sum(-1).tolist()
     return [
         _Answers(
-            correct=[_is_correct(text, problem) for text in texts[i * n : (i + 1) * n]],
-            greedy=_is_correct(greedy_texts[i], problem),
+            correct=[task.is_correct(problem, text) for text in texts[i * n : (i + 1) * n]],
+            greedy=task.is_correct(problem, greedy_texts[i]),
             tokens=tokens[i * n : (i + 1) * n],
             first_token_entropy=entropies[i].item(),
         )
@@ -100,15 +107,11 @@ def _answer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, level: l
     ]
 
 
-def _generate(model: PreTrainedModel, prompts: torch.Tensor, **how: Any) -> torch.Tensor:
+def _generate(model: PreTrainedModel, prompts: torch.Tensor, length: int, **how: Any) -> torch.Tensor:
     """Responses only: ``[B, P]`` prompt ids in, ``[B, T]`` out, padded on the right."""
     mask = torch.ones_like(prompts)
-    ids = model.generate(prompts, attention_mask=mask, max_new_tokens=MAX_RESPONSE_TOKENS, **how)  # type: ignore[operator]
+    ids = model.generate(prompts, attention_mask=mask, max_new_tokens=length, **how)  # type: ignore[operator]
     return ids[:, prompts.size(1) :]
-
-
-def _is_correct(response: str, problem: Problem) -> bool:
-    return compute_score("arithmetic", response, problem.answer)["acc"] == 1.0
 
 
 def _summarise(answers: list[_Answers], n: int) -> LevelResult:
@@ -148,8 +151,9 @@ def results_table(results: dict[int | str, LevelResult], title: str) -> Table:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Sample a model on arithmetic problems and report its accuracy.")
+    parser = argparse.ArgumentParser(description="Sample a model on a task's problems and report its accuracy.")
     parser.add_argument("model_dir", type=Path, help="directory of a Hugging Face model and its tokenizer")
+    parser.add_argument("--task", choices=tuple(TASKS), default="arithmetic")
     parser.add_argument("--split", choices=["train", "test"], default="test")
     parser.add_argument("--prompts", type=int, default=256, help="number of problems")
     parser.add_argument("--n", type=int, default=8, help="samples per problem")
@@ -159,8 +163,11 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     model = AutoModelForCausalLM.from_pretrained(args.model_dir, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(args.model_dir)
-    results = evaluate(model, tokenizer, problems(args.split, args.prompts, args.seed), args.n, args.seed)
-    Console().print(results_table(results, f"{args.model_dir}, {args.split} problems, {args.n} samples per prompt"))
+    task = TASKS[args.task]
+    held_out = task.problems(args.split, args.prompts, args.seed)
+    results = evaluate(model, tokenizer, held_out, args.n, args.seed, task)
+    title = f"{args.model_dir}, {task.name}, {args.split} problems, {args.n} samples per prompt"
+    Console().print(results_table(results, title))
 
 
 if __name__ == "__main__":

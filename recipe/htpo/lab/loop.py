@@ -25,22 +25,20 @@ from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage
 
 from recipe.htpo.evaluation import pass_at_k
 from recipe.htpo.inspect.dump import DumpConfig
-from recipe.htpo.lab.arithmetic import Problem, problems
-from recipe.htpo.lab.evaluate import MAX_RESPONSE_TOKENS
+from recipe.htpo.lab.arithmetic import Problem
 from recipe.htpo.lab.fast_model import FastModel, Sample
 from recipe.htpo.lab.model import prompt_ids
 from recipe.htpo.lab.policy_loss import COUNTS, PolicyLoss
 from recipe.htpo.lab.regime import Regime
+from recipe.htpo.lab.task import TASKS
 from recipe.htpo.lab.tokens import StepTokens
 from recipe.htpo.lab.weights import weighed
 from recipe.htpo.objective import ObjectiveConfig, difficulty, partition
-from recipe.htpo.reward import compute_score
 
 CONTROLS = ("random_split", "random_reward")
 COLLAPSED_BELOW = 0.02
 """A run whose held-out pass@1 is under this ends: nothing is left to learn from."""
 EVALUATION_SEED = 777
-TRAIN_PROBLEMS = 8000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +49,7 @@ class RunPlan:
     regime: Regime
     seed: int
     steps: int
+    task: str = "arithmetic"
     eval_every: int = 10
     eval_prompts: int = 256
     eval_samples: int = 8
@@ -63,6 +62,8 @@ class RunPlan:
     """Fields of verl that the preset sets, but the clip, which is the regime's (`policy_loss.settings_of`)."""
 
     def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise ValueError(f"task must be {' or '.join(TASKS)}, got {self.task!r}")
         if self.control not in (None, *CONTROLS):
             raise ValueError(f"control must be {' or '.join(CONTROLS)}, got {self.control!r}")
         for name in ("eval_samples", "final_samples"):
@@ -82,11 +83,12 @@ class Lab:
         self.model = Qwen2ForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
         self._tokenizer = AutoTokenizer.from_pretrained(model_dir)
         self.fast = FastModel(self.model, self._tokenizer.eos_token_id)
-        self._held_out = problems("test", plan.eval_prompts, 0)
+        self._task = TASKS[plan.task]
+        self._held_out = self._task.problems("test", plan.eval_prompts, 0)
         self._generator = torch.Generator().manual_seed(plan.seed)
         # Of its own, so that a run and its control sample from the same stream.
         self._control = torch.Generator().manual_seed(plan.seed)
-        self._train_problems = _endless(problems("train", TRAIN_PROBLEMS, 0), plan.seed)
+        self._train_problems = _endless(self._task.problems("train", self._task.train_problems, 0), plan.seed)
         regime = plan.regime
         self._policy_loss = PolicyLoss(plan.objective, regime, plan.settings)
         self._reference = deepcopy(self.fast) if self._policy_loss.actor.use_kl_loss else None
@@ -166,7 +168,9 @@ class Lab:
         if index + 1 not in self._dump.steps:
             return self._update(batch, lr)
         n = self.plan.regime.responses
-        self._tokens = StepTokens(self._dump, batch.samples, batch.correct, batch.hard, n, self._tokenizer)
+        self._tokens = StepTokens(
+            self._dump, batch.samples, batch.correct, batch.hard, n, self._tokenizer, self._task.source
+        )
         figures = self._update(batch, lr)
         self._tokens.write(self._run_dir, index + 1, len(batch.samples), self.plan.objective)
         self._tokens = None
@@ -212,12 +216,12 @@ class Lab:
 
     def _sample(self, drawn: Sequence[Problem], n: int, generator: torch.Generator) -> list[list[Sample]]:
         prompts = [prompt_ids(self._tokenizer, problem.question) for problem in drawn]
-        return self.fast.generate(prompts, n, MAX_RESPONSE_TOKENS, generator)
+        return self.fast.generate(prompts, n, self._task.max_response_tokens, generator)
 
     def _correct(self, pair: tuple[Problem, list[Sample]]) -> list[bool]:
         problem, samples = pair
         texts = self._tokenizer.batch_decode([sample.response for sample in samples], skip_special_tokens=True)
-        return [compute_score("arithmetic", text, problem.answer)["acc"] == 1.0 for text in texts]
+        return [self._task.is_correct(problem, text) for text in texts]
 
 
 @dataclass(frozen=True)

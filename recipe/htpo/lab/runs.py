@@ -26,6 +26,7 @@ def is_finished(path: Path, plan: RunPlan) -> bool:
     asked = json.loads(json.dumps(asdict(plan) | {"objective": plan.objective.to_mapping()}))
     # A result may be older than a field that has its default here.
     recorded = {
+        "task": "arithmetic",
         **{name: asked[name] for name in ("settings", "control", "final_samples") if not asked[name]},
         **recorded,
         "objective": ObjectiveConfig.from_mapping(recorded["objective"]).to_mapping(),

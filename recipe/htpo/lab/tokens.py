@@ -28,6 +28,7 @@ class StepTokens:
         hard: Tensor,
         n: int,
         tokenizer: PreTrainedTokenizerBase,
+        source: str,
     ) -> None:
         pass_rate = correct.double().view(-1, n).mean(-1)
         prompts = config.choose(pass_rate, torch.ones_like(pass_rate, dtype=torch.bool))
@@ -37,7 +38,7 @@ class StepTokens:
                 response=row,
                 uid=str(prompt),
                 prompt=str(tokenizer.decode(samples[row].prompt, skip_special_tokens=True)),
-                source="arithmetic",
+                source=source,
                 correct=bool(correct[row]),
                 hard=bool(hard[row]),
                 pass_rate=float(pass_rate[prompt]),

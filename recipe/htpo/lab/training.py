@@ -1,6 +1,6 @@
 # Copyright 2026 The verl-htpo authors
 # SPDX-License-Identifier: Apache-2.0
-"""Supervised training of the demo model on arithmetic in two styles, with a measured share of slips.
+"""Supervised training of the demo model on a task in two styles, with a measured share of slips.
 
 The data decides what reinforcement learning will find. Most solutions work step by step, some guess the answer at
 once: the first token is a fork between a good way and a bad one. A few worked solutions contain a slip that is carried
@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from tqdm import tqdm
 from transformers import Qwen2ForCausalLM, Qwen2Tokenizer
 
-from recipe.htpo.lab.arithmetic import TERMS, Problem, corrupted_solution, direct_solution, problems, worked_solution
+from recipe.htpo.lab.arithmetic import Problem
 from recipe.htpo.lab.model import make_model, make_tokenizer, prompt_ids
 from recipe.htpo.lab.muon import Muon
+from recipe.htpo.lab.task import TASKS
 
 IGNORED_LABEL = -100
 WARMUP_FRACTION = 0.05
@@ -40,10 +41,13 @@ class WarmupRecipe:
     direct_fraction: float = 0.25
     slip_rate: float = 0.06
     pool: int = 20_000
-    terms: tuple[int, ...] = TERMS
+    terms: tuple[int, ...] = TASKS["arithmetic"].terms
     seed: int = 0
+    task: str = "arithmetic"
 
     def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise ValueError(f"task must be {' or '.join(TASKS)}, got {self.task!r}")
         for name in ("steps", "batch_size", "pool"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -52,6 +56,15 @@ class WarmupRecipe:
                 raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
         if self.lr <= 0:
             raise ValueError(f"lr must be positive, got {self.lr}")
+
+
+RECIPES = {
+    "arithmetic": WarmupRecipe(),
+    "countdown": WarmupRecipe(
+        task="countdown", terms=TASKS["countdown"].terms, pool=1200, steps=400, direct_fraction=0.15, slip_rate=0.0
+    ),
+}
+"""What each task's model is made by."""
 
 
 def train(recipe: WarmupRecipe) -> tuple[Qwen2ForCausalLM, Qwen2Tokenizer, list[float]]:
@@ -80,10 +93,11 @@ class _Examples:
 
     def __init__(self, recipe: WarmupRecipe, tokenizer: Qwen2Tokenizer):
         self._recipe = recipe
+        self._task = TASKS[recipe.task]
         self._tokenizer = tokenizer
         self._rng = random.Random(recipe.seed)
         levels: dict[int, list[Problem]] = defaultdict(list)
-        for problem in problems("train", recipe.pool, recipe.seed, recipe.terms):
+        for problem in self._task.problems("train", recipe.pool, recipe.seed, recipe.terms):
             levels[problem.terms].append(problem)
         self._levels = list(levels.values())
 
@@ -98,11 +112,11 @@ class _Examples:
 
     def _solution(self, problem: Problem) -> str:
         if self._rng.random() < self._recipe.direct_fraction:
-            return direct_solution(problem)
+            return self._task.direct_solution(problem, self._rng)
         all_steps_right = (1 - self._recipe.slip_rate) ** (problem.terms - 1)
         if self._rng.random() < all_steps_right:
-            return worked_solution(problem)
-        return corrupted_solution(problem, self._rng.getrandbits(32))
+            return self._task.worked_solution(problem, self._rng)
+        return self._task.corrupted_solution(problem, self._rng)
 
 
 class _Schedule:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes the demo model directory, or finds it already made.
 
-python -m recipe.htpo.lab.warmup --out DIR
+python -m recipe.htpo.lab.warmup --out DIR [--task countdown]
 """
 
 import argparse
@@ -10,16 +10,16 @@ import json
 import os
 import shutil
 import time
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
-from recipe.htpo.lab.arithmetic import problems
 from recipe.htpo.lab.evaluate import LevelResult, evaluate, results_table
-from recipe.htpo.lab.training import WarmupRecipe, train
+from recipe.htpo.lab.task import TASKS
+from recipe.htpo.lab.training import RECIPES, WarmupRecipe, train
 
 RECORD = "warmup.json"
 # Raise it whenever a change of model, tokenizer, data or training makes other weights from the same recipe.
@@ -81,8 +81,8 @@ def _build(
         console.print(f"Warm-up: {recipe.steps} steps in {seconds:.0f} s, loss {losses[0]:.3f} -> {losses[-1]:.3f}")
         results: dict[int | str, LevelResult] = {}
         if evaluation_prompts:
-            held_out = problems("test", evaluation_prompts, recipe.seed, recipe.terms)
-            results = evaluate(model, tokenizer, held_out, EVALUATION_SAMPLES, recipe.seed)
+            held_out = TASKS[recipe.task].problems("test", evaluation_prompts, recipe.seed, recipe.terms)
+            results = evaluate(model, tokenizer, held_out, EVALUATION_SAMPLES, recipe.seed, TASKS[recipe.task])
             console.print(results_table(results, f"Held-out problems, {EVALUATION_SAMPLES} samples per prompt"))
     finally:
         torch.set_num_threads(threads_before)
@@ -105,7 +105,8 @@ def _recorded_recipe(directory: Path) -> dict:
         raise FileExistsError(
             f"{directory} exists but is no demo model ({RECORD} is missing): choose another directory or remove it"
         )
-    return json.loads(record.read_text())["recipe"]
+    # A record may be older than the field.
+    return {"task": "arithmetic"} | json.loads(record.read_text())["recipe"]
 
 
 def _difference(recorded: dict, asked: dict) -> str:
@@ -122,20 +123,22 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="model directory to make")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--evaluation-prompts", type=int, default=256, help="held-out problems to sample afterwards")
-    defaults = WarmupRecipe()
-    for field in fields(WarmupRecipe):
-        default = getattr(defaults, field.name)
+    parser.add_argument("--task", choices=tuple(RECIPES), default="arithmetic")
+    changeable = [field for field in fields(WarmupRecipe) if field.name != "task"]
+    for field in changeable:
+        default = getattr(RECIPES["arithmetic"], field.name)
         many = isinstance(default, tuple)
         parser.add_argument(
             f"--{field.name.replace('_', '-')}",
             type=int if many else type(default),
             nargs="+" if many else None,
-            default=default,
-            help=f"default: {default}",
+            help=f"default: {default}, or what the task's recipe has",
         )
     args = parser.parse_args()
-    values = {field.name: getattr(args, field.name) for field in fields(WarmupRecipe)}
-    recipe = WarmupRecipe(**{**values, "terms": tuple(values["terms"])})
+    given = {field.name: value for field in changeable if (value := getattr(args, field.name)) is not None}
+    if "terms" in given:
+        given["terms"] = tuple(given["terms"])
+    recipe = replace(RECIPES[args.task], **given)
     ensure_warm_model(args.out, recipe, threads=args.threads, evaluation_prompts=args.evaluation_prompts)
 
 

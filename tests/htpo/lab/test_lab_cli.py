@@ -2,13 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
-from recipe.htpo.lab import loop, runs
+from recipe.htpo.lab import runs, task
 from recipe.htpo.lab.__main__ import main
 from recipe.htpo.lab.loop import Lab
 from recipe.htpo.lab.model import make_model, make_tokenizer
+from recipe.htpo.lab.task import TASKS
 
 SMALL = ["regime.prompts=2", "regime.responses=4", "regime.updates=2"]
 
@@ -19,8 +21,9 @@ def lab(tmp_path, monkeypatch):
     tokenizer = make_tokenizer()
     make_model(tokenizer, seed=0).save_pretrained(tmp_path / "fresh")
     tokenizer.save_pretrained(tmp_path / "fresh")
-    monkeypatch.setattr(loop, "compute_score", lambda _, text, __: {"acc": float(sum(text.encode()) % 2)})
-    monkeypatch.setattr(loop, "MAX_RESPONSE_TOKENS", 6)
+    monkeypatch.setattr(task, "compute_score", lambda _, text, *rest: {"acc": float(sum(text.encode()) % 2)})
+    for name, known in TASKS.items():
+        monkeypatch.setitem(TASKS, name, replace(known, max_response_tokens=6))
     fixed = ["--model", str(tmp_path / "fresh"), "--eval-prompts", "2", "--out", str(tmp_path / "out")]
 
     def call(*arguments: str, overrides: Sequence[str] = (), workers: int = 1) -> int:
@@ -78,6 +81,7 @@ def test_a_result_without_fields_that_have_their_defaults_is_finished(lab, tmp_p
     assert lab(*arguments) == 0
     path = tmp_path / "out" / "dapo" / "seed_1.json"
     result = json.loads(path.read_text())
+    assert result["plan"].pop("task") == "arithmetic"
     del result["plan"]["settings"]
     for row in result["plan"]["objective"]["cells"].values():
         del row["kl_scale"]

@@ -10,10 +10,11 @@ from verl.trainer.ppo.core_algos import agg_loss
 
 from recipe.htpo.inspect.dump import DumpConfig, read_dump
 from recipe.htpo.inspect.totals import compare, read_logged
-from recipe.htpo.lab import loop
+from recipe.htpo.lab import task
 from recipe.htpo.lab.loop import Lab, RunPlan, _Batch, run
 from recipe.htpo.lab.model import make_model, make_tokenizer
 from recipe.htpo.lab.regime import load_regime, regime_names
+from recipe.htpo.lab.task import TASKS
 from recipe.htpo.objective import TokenGroups, load_preset, token_loss
 
 REGIME = load_regime("off_policy", {"prompts": 2, "responses": 4, "updates": 2, "lr": 1e-3})
@@ -38,8 +39,9 @@ def model_dir(tmp_path_factory):
 @pytest.fixture
 def lenient(monkeypatch):
     """Accepts about half of all texts, whatever they say; responses are short."""
-    monkeypatch.setattr(loop, "MAX_RESPONSE_TOKENS", 12)
-    monkeypatch.setattr(loop, "compute_score", lambda _, text, __: {"acc": float(sum(text.encode()) % 2)})
+    short = replace(TASKS["arithmetic"], max_response_tokens=12)
+    monkeypatch.setitem(TASKS, "arithmetic", short)
+    monkeypatch.setattr(task, "compute_score", lambda _, text, *rest: {"acc": float(sum(text.encode()) % 2)})
 
 
 def _batch(lab: Lab) -> _Batch:
@@ -219,7 +221,7 @@ def test_a_random_split_moves_the_groups_and_keeps_their_sizes(model_dir, lenien
 
 
 def test_a_random_reward_is_fair_and_is_for_training_alone(model_dir, lenient, monkeypatch):
-    monkeypatch.setattr(loop, "compute_score", lambda *_: {"acc": 0.0})
+    monkeypatch.setattr(task, "compute_score", lambda *_: {"acc": 0.0})
     lab = Lab(model_dir, plan(control="random_reward", regime=replace(REGIME, prompts=32)))
     _, correct, pass_rates = lab._mixed_prompts()
     assert 0.3 < sum(correct) / len(correct) < 0.7
@@ -233,7 +235,9 @@ def test_the_first_and_the_last_evaluation_take_the_final_samples(model_dir, len
     assert [start["samples"], *(record["samples"] for record in steps)] == [16, 8, 16]
 
 
-@pytest.mark.parametrize("values", [{"control": "random"}, {"final_samples": 4}, {"eval_samples": 1}])
+@pytest.mark.parametrize(
+    "values", [{"control": "random"}, {"final_samples": 4}, {"eval_samples": 1}, {"task": "chess"}]
+)
 def test_a_plan_names_the_field_that_is_wrong(values):
     with pytest.raises(ValueError, match=next(iter(values))):
         plan(**values)

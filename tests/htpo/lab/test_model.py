@@ -7,8 +7,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Tokenizer
 
 from recipe.htpo.lab.arithmetic import problems, worked_solution
-from recipe.htpo.lab.evaluate import MAX_RESPONSE_TOKENS
 from recipe.htpo.lab.model import CHAT_TEMPLATE, make_model, make_tokenizer, prompt_ids
+from recipe.htpo.lab.task import TASKS
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_chat_template(tokenizer):
 
 def test_the_longest_worked_solution_fits_the_response_limit(tokenizer):
     longest = max(len(tokenizer.encode(worked_solution(p))) for p in problems("train", 2000, seed=0, terms=(8,)))
-    assert longest + 1 == MAX_RESPONSE_TOKENS
+    assert longest + 1 == TASKS["arithmetic"].max_response_tokens
 
 
 def test_model_directory_loads_in_fp32_with_the_promised_shape(saved, tokenizer):

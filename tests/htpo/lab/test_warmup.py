@@ -10,6 +10,7 @@ from rich.console import Console
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from recipe.htpo.lab import warmup
+from recipe.htpo.lab.arithmetic import problems
 from recipe.htpo.lab.evaluate import evaluate
 from recipe.htpo.lab.training import WarmupRecipe
 from recipe.htpo.lab.warmup import RECORD, ensure_warm_model
@@ -40,7 +41,7 @@ def test_directory_is_complete_recorded_and_reused(tmp_path):
     record = json.loads((directory / RECORD).read_text())
     assert record["recipe"] == {
         "version": 1, "steps": 3, "batch_size": 4, "lr": 0.003, "direct_fraction": 0.25, "slip_rate": 0.06,
-        "pool": 50, "terms": [2, 3], "seed": 0,
+        "pool": 50, "terms": [2, 3], "seed": 0, "task": "arithmetic",
     }  # fmt: skip
     assert record["versions"]["torch"] == importlib.metadata.version("torch")
     assert record["held_out"]["all"]["prompts"] == 4
@@ -48,7 +49,7 @@ def test_directory_is_complete_recorded_and_reused(tmp_path):
     assert 0 < record["final_loss"] < 5.6
 
     model, tokenizer = AutoModelForCausalLM.from_pretrained(directory), AutoTokenizer.from_pretrained(directory)
-    results = evaluate(model, tokenizer, warmup.problems("test", 4, 0, (2, 3)), 8)
+    results = evaluate(model, tokenizer, problems("test", 4, 0, (2, 3)), 8)
     assert results["all"].first_token_entropy == record["held_out"]["all"]["first_token_entropy"]
 
     made = (directory / "model.safetensors").stat().st_mtime_ns
@@ -92,6 +93,10 @@ def test_an_interrupted_run_leaves_nothing_and_keeps_the_old_model(tmp_path, mon
 def test_command_line(tmp_path, monkeypatch, capsys):
     directory = tmp_path / "model"
     ensure(directory)
+    record = json.loads((directory / RECORD).read_text())
+    # As in a record that is older than the field.
+    assert record["recipe"].pop("task") == "arithmetic"
+    (directory / RECORD).write_text(json.dumps(record))
     arguments = "--steps 3 --batch-size 4 --pool 50 --terms 2 3 --threads 1".split()
     monkeypatch.setattr("sys.argv", ["warmup", "--out", str(directory), *arguments])
     warmup.main()
