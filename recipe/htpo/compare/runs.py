@@ -41,7 +41,7 @@ LAB_METRICS = {
     "clipped": "clipped",
     "treated": "treated",
     "hard": "hard",
-}
+} | {f"group{group}": f"group{group}" for group in range(1, 9)}
 
 
 class CompareError(ValueError):

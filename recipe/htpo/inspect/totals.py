@@ -19,7 +19,7 @@ LAB_NAMES = {
     "htpo/replaced_frac": "replaced",
     "htpo/replaced_fallen_frac": "destroyed",
     "actor/pg_clipfrac": "clipped",
-}
+} | {f"htpo/frac_group{group}": f"group{group}" for group in range(1, 9)}
 RELATIVE, ABSOLUTE = 1e-4, 2e-6
 """Largest difference that rounding makes: sums of fp32 in another order, the lab's six decimals."""
 

@@ -15,7 +15,8 @@ from recipe.htpo.lab.regime import Regime
 from recipe.htpo.objective import ObjectiveConfig, TokenGroups, TokenLossOutput, preset_settings, token_loss
 from recipe.htpo.objective.config import GROUP_IDS
 
-COUNTS = ("replaced", "detached", "detached_group_1", "clipped", "destroyed")
+MARKS = ("replaced", "detached", "detached_group_1", "clipped", "destroyed")
+COUNTS = (*MARKS, *(f"group{group_id}" for group_id in GROUP_IDS))
 DESTROYED_RATIO = 0.1
 CLIP = ("clip_ratio_low", "clip_ratio_high", "clip_ratio_c")
 
@@ -64,7 +65,9 @@ class PolicyLoss:
                 old, padded, advantages, mask, self.actor.loss_agg_mode, self.actor, None
             )
             clipped = metrics.get("actor/pg_clipfrac", 0.0) * mask.sum()
-            counts = torch.stack([torch.as_tensor(clipped if name == "clipped" else 0.0) for name in COUNTS])
+            counts = torch.stack([torch.as_tensor(clipped if name == "clipped" else 0.0) for name in MARKS])
+        members = torch.bincount((codes[mask] & 15).long(), minlength=len(GROUP_IDS) + 1)[1:]
+        counts = torch.cat([counts, members.to(counts)])
         if reference is not None:
             kl = kl_penalty(padded, reference, self.actor.kl_loss_type)  # type: ignore[arg-type]
             scale = self.kl_scale[(codes & 15).long()]

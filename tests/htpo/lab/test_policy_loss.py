@@ -55,6 +55,7 @@ def test_the_tables_loss_is_averaged_as_the_preset_says(batch, preset, clip):
     output = token_loss(padded(batch), old, advantages, mask, TokenGroups(codes), load_preset(preset), *clip)
     assert loss == agg_loss(output.loss, mask, "token-mean" if preset == "dapo" else "seq-mean-token-mean")
     assert counts[3] == output.ppo_clip.sum() > 0
+    assert counts[5:].tolist() == [((codes == group) & mask).sum() for group in range(1, 9)]
 
 
 def test_dr_grpo_divides_by_the_longest_response_and_not_by_the_deviation(batch):
