@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Study | every arm of docs/study.md in the lab, one JSON a run | CPU, one core
 #
-#   bash scripts/study.sh [PART ...]      parts in this order: arms more near countdown parts forms; default: all
+#   bash scripts/study.sh [PART ...]      parts in this order: arms more near countdown parts forms page; default: all
 #
 # Finished runs are kept, so the same command goes on where it was stopped. In the background:
 # `nohup bash scripts/study.sh >study.log &`. About 2 minutes of one core a run.
@@ -21,7 +21,7 @@ workers="${WORKERS:-1}"
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 cd "$root"
 parts=("$@")
-if ((${#parts[@]} == 0)); then parts=(arms more near countdown parts forms); fi
+if ((${#parts[@]} == 0)); then parts=(arms more near countdown parts forms page); fi
 python="$(bash scripts/setup_env.sh)"
 export OMP_NUM_THREADS=1
 first=(--seeds 1 2 3 4 5)
@@ -66,7 +66,22 @@ forms() {
   done
 }
 
-"$python" -m recipe.htpo.lab.warmup --out "$model" --evaluation-prompts 0
+# Tables of docs/study.md and its pictures, from what is finished.
+page() {
+  local name arm found
+  for name in off_policy near_policy countdown; do
+    found=()
+    for arm in dapo htpo htpo_paper htpo_released entropy_80_20 ce_gppo thr_exploit thr_explore \
+      htpo_random_split entropy_80_20_random_split dapo_random_reward; do
+      if [[ -d "$out/$name/$arm" ]]; then found+=("$out/$name/$arm"); fi
+    done
+    if ((${#found[@]} > 1)); then
+      "$python" -m recipe.htpo.compare "${found[@]}" --out "docs/study/$name" --into docs/study.md
+    fi
+  done
+}
+
+if [[ "${parts[*]}" != page ]]; then "$python" -m recipe.htpo.lab.warmup --out "$model" --evaluation-prompts 0; fi
 for part in "${parts[@]}"; do
   case "$part" in
     arms)
@@ -90,10 +105,13 @@ for part in "${parts[@]}"; do
       ;;
     parts) for regime in off_policy near_policy; do parts "$regime"; done ;;
     forms) for regime in off_policy near_policy; do forms "$regime"; done ;;
+    page) page ;;
     *)
-      echo "part is $part; use arms, more, near, countdown, parts or forms" >&2
+      echo "part is $part; use arms, more, near, countdown, parts, forms or page" >&2
       exit 2
       ;;
   esac
 done
-for folder in "$out"/*/; do "$python" -m recipe.htpo.lab table "$folder"; done
+if [[ "${parts[*]}" != page ]]; then
+  for folder in "$out"/*/; do "$python" -m recipe.htpo.lab table "$folder"; done
+fi

@@ -20,6 +20,7 @@ from rich.table import Table
 
 from recipe.htpo.compare.analysis import Comparison, Population, compare
 from recipe.htpo.compare.contamination import read_reports
+from recipe.htpo.compare.markdown import write_into
 from recipe.htpo.compare.page import ends, page, results
 from recipe.htpo.compare.readers import read_runs
 
@@ -35,10 +36,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--contaminated", type=Path, nargs="+", default=[], help="reports of `data_prep decontaminate --report`"
     )
+    parser.add_argument("--into", type=Path, help="Markdown file that gets the tables, where it names the directory")
     args = parser.parse_args(argv)
     try:
         reports = read_reports(args.contaminated) if args.contaminated else None
         comparison = compare(read_runs(args.runs), args.baseline, reports)
+        if args.into:
+            write_into(args.into, args.out.name, comparison)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

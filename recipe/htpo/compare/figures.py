@@ -40,7 +40,7 @@ def draw(comparison: Comparison, directory: Path) -> dict[str, Path]:
         if len(whole[0].ks) > 1:
             _save(_pass_curves(whole, styles), pictures, f"pass@k after training, {source}", directory, f"pass_{stem}")
             if any(found.differences for found in whole):
-                figure = _differences(whole, styles, comparison.baseline)
+                figure = _differences(whole, styles, comparison)
                 title = f"difference to {comparison.baseline}, {source}"
                 _save(figure, pictures, title, directory, f"difference_{stem}")
         if thirds := [found for found in chosen if found.name in STRATA[2] + STRATA[3]]:
@@ -127,16 +127,24 @@ def _pass_curves(populations: Sequence[Population], styles: dict[str, dict[str, 
     return figure
 
 
-def _differences(populations: Sequence[Population], styles: dict[str, dict[str, Any]], baseline: str) -> Figure:
+def _differences(
+    populations: Sequence[Population], styles: dict[str, dict[str, Any]], comparison: Comparison
+) -> Figure:
+    """An arm whose runs all ended early is left out: it would leave no room for the others."""
+    ended = {arm.name for arm in comparison.arms if all(run.note for run in arm.runs)}
+    if all(arm in ended for found in populations for arm in found.differences):
+        ended = set()
     figure, axes = _panels(len(populations), len(populations) if len(populations) < 3 else 2, height=4.6)
     figure.set_figwidth(max(8.0, figure.get_figwidth()))
     for axis, found in zip(axes, populations, strict=True):
         axis.axhline(0, color="#111111", linewidth=1)
         for arm, curve in found.differences.items():
-            _banded(axis, curve, styles[arm], arm, scale=100)
-        axis.set(
-            title=f"{found.source}, {found.name} ({len(found.prompts)} prompts)", ylabel=f"points above {baseline}"
-        )
+            if arm not in ended:
+                _banded(axis, curve, styles[arm], arm, scale=100)
+        title = f"{found.source}, {found.name} ({len(found.prompts)} prompts)"
+        if left := [arm for arm in found.differences if arm in ended]:
+            title += f"\nnot drawn, ended early: {', '.join(left)}"
+        axis.set(title=title, ylabel=f"points above {comparison.baseline}")
         _budget_axis(axis, found.ks)
     _legend(figure, axes)
     return figure

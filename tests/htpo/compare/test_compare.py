@@ -14,11 +14,12 @@ from data_prep.operations.decontaminate import EvalProblem, Report, write_report
 from recipe.htpo.compare.__main__ import main
 from recipe.htpo.compare.analysis import compare, different_settings
 from recipe.htpo.compare.contamination import read_reports
+from recipe.htpo.compare.markdown import write_into
 from recipe.htpo.compare.readers import read_runs
 from recipe.htpo.compare.runs import CompareError
 from recipe.htpo.evaluation import Outcomes, difference, pass_curve
 
-STUDY = Path(__file__).resolve().parents[3] / "docs" / "study" / "lab" / "off_policy"
+STUDY = Path(__file__).resolve().parents[3] / "docs" / "study" / "first_series" / "off_policy"
 
 
 @pytest.fixture
@@ -156,7 +157,10 @@ def test_settings_that_differ(tmp_path):
 def test_the_page_is_whole(lab, tmp_path, capsys):
     out = tmp_path / "out"
     real = real_run(tmp_path / "run", "htpo_paper", 1, 0.1)
-    assert main([str(lab), str(real), "--out", str(out)]) == 0
+    kept = tmp_path / "kept.md"
+    kept.write_text("<!-- compare: out -->\n<!-- end: out -->\n")
+    assert main([str(lab), str(real), "--out", str(out), "--into", str(kept)]) == 0
+    assert kept.read_text().count("60 held-out prompts") == 2
     printed = capsys.readouterr().out
     assert "compare.html: " in printed and "better; 2 paired seeds" in printed
     assert "arithmetic, all: 60 prompts" in printed and "lab arithmetic, all: 60 prompts" in printed
@@ -188,6 +192,30 @@ def test_the_study_of_the_repository(tmp_path, capsys):
         "difference_lab_arithmetic", "pass_lab_arithmetic", "terciles_lab_arithmetic", "training",
     ]  # fmt: skip
     assert (tmp_path / "compare.html").stat().st_size < 1_500_000
+
+
+def test_tables_for_a_page_of_the_project(lab, tmp_path):
+    comparison, file = compare(read_runs([lab])), tmp_path / "study.md"
+    begin, end = "<!-- compare: lab_runs -->", "<!-- end: lab_runs -->"
+    with pytest.raises(CompareError, match="study.md: there is no such file"):
+        write_into(file, "lab_runs", comparison)
+    file.write_text(f"# Study\n\n{begin}\nold\n{end}\nlast\n")
+    write_into(file, "lab_runs", comparison)
+    text = file.read_text()
+    write_into(file, "lab_runs", comparison)
+    assert file.read_text() == text and "old" not in text
+    assert text.startswith(f"# Study\n\n{begin}\nlab arithmetic: 60 held-out prompts, 8 samples each.\n")
+    assert text.endswith(f"\n{end}\nlast\n")
+    rows = {line.split(" | ")[0].strip("| `"): line.split(" | ") for line in text.splitlines() if line.startswith("| ")}
+    found = populations(comparison)["lab arithmetic", "all"]
+    assert rows["before training"][7].startswith(f"{found.start.value[0]:.3f} (")
+    assert rows["dapo"][1:6] == ["3", "1.00", "3.00", "2.00", "0.200, 0.100"]
+    decision = found.decisions[8]["htpo"]
+    last = f"{100 * decision.value:+.1f} ({100 * decision.low:+.1f} to {100 * decision.high:+.1f})"
+    assert rows["htpo"][1] == "2 paired seeds" and rows["htpo"][4].startswith(last)
+    assert rows["htpo"][4].endswith(f"**{decision.verdict}**")
+    with pytest.raises(CompareError, match="study.md: has no place for other; write the lines <!-- compare: other -->"):
+        write_into(file, "other", comparison)
 
 
 def test_command_line_errors(tmp_path, capsys):

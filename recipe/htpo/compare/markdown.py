@@ -1,0 +1,117 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""A comparison as Markdown, for a page of the project: what happened in training, pass@k, and differences."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import fmean
+
+from recipe.htpo.compare.analysis import Arm, Comparison, Population
+from recipe.htpo.compare.runs import CompareError, Run
+from recipe.htpo.evaluation import Estimate, band_verdicts, decide
+
+
+def write_into(file: Path, name: str, comparison: Comparison) -> None:
+    """Put the tables between `<!-- compare: NAME -->` and `<!-- end: NAME -->` of a Markdown file.
+
+    Raises:
+        CompareError: there is no such file, or it has no such place.
+    """
+    begin, end = f"<!-- compare: {name} -->", f"<!-- end: {name} -->"
+    remedy = f"write the lines {begin} and {end} where the tables belong"
+    if not file.is_file():
+        raise CompareError(file, "there is no such file", remedy)
+    before, found, rest = file.read_text(encoding="utf-8").partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise CompareError(file, f"has no place for {name}", remedy)
+    file.write_text(f"{before}{begin}\n{tables(comparison)}\n{end}{after}", encoding="utf-8")
+
+
+def tables(comparison: Comparison) -> str:
+    """Two tables for each source, on all its prompts; notes below."""
+    parts = []
+    for found in comparison.populations:
+        if found.name != "all":
+            continue
+        ks = _shown(found.ks)
+        samples = min(run.evaluations[run.last_step][found.source].least_samples for run in _runs(comparison, found))
+        parts.append(f"{found.source}: {len(found.prompts)} held-out prompts, {samples} samples each.")
+        parts.append(_arms(comparison, found, ks))
+        if found.differences:
+            parts.append(f"Difference to `{comparison.baseline}` in points, 95 % interval, Holm's p over the arms:")
+            parts.append(_differences(found, ks))
+    return "\n\n".join([*parts, *(f"Note: {note}." for note in comparison.notes)])
+
+
+def _shown(ks: Sequence[int]) -> list[int]:
+    """The smallest, the middle and the largest budget."""
+    return sorted({ks[0], ks[len(ks) // 2], ks[-1]})
+
+
+def _runs(comparison: Comparison, found: Population) -> list[Run]:
+    return [run for arm in comparison.arms for run in arm.evaluated(found.source)]
+
+
+def _arms(comparison: Comparison, found: Population, ks: Sequence[int]) -> str:
+    rows = []
+    if found.start is not None:
+        rows.append(["before training", *[""] * 6, *(_value(found.start, k) for k in ks)])
+    for arm in comparison.arms:
+        if arm.name in found.curves:
+            runs = arm.evaluated(found.source)
+            ended = sum(bool(run.note) for run in runs)
+            shares = [_share(runs, name) for name in ("replaced", "treated", "clipped")]
+            values = [_value(found.curves[arm.name], k) for k in ks]
+            rows.append([f"`{arm.name}`", str(len(runs)), *shares, _entropy(arm), str(ended or ""), *values])
+    head = ["arm", "seeds", "replaced %", "treated unlike PPO %", "clipped %", "entropy, first and last batch"]
+    return _table([*head, "ended early", *(f"pass@{k}" for k in ks)], rows)
+
+
+def _differences(found: Population, ks: Sequence[int]) -> str:
+    decisions = {k: decide(found.differences, k) for k in ks}
+    rows = []
+    for arm, estimate in found.differences.items():
+        cells = []
+        for k in ks:
+            one = decisions[k][arm]
+            interval = f"{100 * one.value:+.1f} ({100 * one.low:+.1f} to {100 * one.high:+.1f})"
+            cells.append(f"{interval}, p {one.adjusted_p_value:.2g}: **{one.verdict}**")
+        verdicts = band_verdicts(estimate)
+        whole = [f"{verdict} at k = {', '.join(map(str, at))}" for verdict, at in _by_verdict(verdicts)]
+        needed = f"{100 * estimate.detectable[estimate.at(ks[0])]:.1f}"
+        rows.append([f"`{arm}`", found.pairing[arm], *cells, "; ".join(whole) or "tied at every k", needed])
+    head = ["arm", "pairing", *(f"pass@{k}" for k in ks), "by the band over all k"]
+    return _table([*head, f"smallest pass@{ks[0]} difference found with 80 %"], rows)
+
+
+def _by_verdict(verdicts: dict[int, str]) -> Iterable[tuple[str, list[int]]]:
+    for verdict in ("better", "worse"):
+        if at := [k for k, given in verdicts.items() if given == verdict]:
+            yield verdict, at
+
+
+def _share(runs: Sequence[Run], name: str) -> str:
+    """Mean over the steps, then over the runs, in percent."""
+    means = [fmean(run.curves[name].values()) for run in runs if run.curves.get(name)]
+    return f"{100 * fmean(means):.2f}" if means else "-"
+
+
+def _entropy(arm: Arm) -> str:
+    curves = [run.curves["entropy"] for run in arm.runs if run.curves.get("entropy")]
+    if not curves:
+        return "-"
+    first, last = (fmean(curve[end(curve)] for curve in curves) for end in (min, max))
+    return f"{first:.3f}, {last:.3f}"
+
+
+def _value(estimate: Estimate, k: int) -> str:
+    if k not in estimate.ks:
+        return "-"
+    i = estimate.at(k)
+    return f"{estimate.value[i]:.3f} ({estimate.low[i]:.3f} to {estimate.high[i]:.3f})"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
