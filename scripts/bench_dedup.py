@@ -1,13 +1,13 @@
 # Copyright 2026 The verl-htpo authors
 # SPDX-License-Identifier: Apache-2.0
-"""Processor time and peak memory of removing repeated rows: data_prep against DuckDB, in one run.
+"""Processor time and peak memory of removing repeated rows: data_prep against a bare DuckDB query, in one run.
 
     python scripts/bench_dedup.py FILE.parquet [--copies 100] [--distinct 1200000] [--repeats 3]
 
 FILE holds rows of verl's schema. Two files are made of it in a temporary folder: every row ``--copies`` times (as the
-original DAPO-Math-17k has them), and ``--distinct`` rows of which each has a number of its own. For both, ours and
-DuckDB (``SELECT DISTINCT``, threads and memory limit as it comes; pip install duckdb) find the distinct rows, each time
-in a fresh process, in turn; medians are printed with their ratio.
+original DAPO-Math-17k has them), and ``--distinct`` rows of which each has a number of its own. For both, data_prep
+(row numbers, in order, within its memory limit) and ``SELECT DISTINCT`` (threads and memory limit as DuckDB has them)
+find the distinct rows, each time in a fresh process, in turn; medians are printed with their ratio.
 """
 
 import argparse
@@ -24,25 +24,27 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_prep.sources.dedup import unique_batches
-from data_prep.storage.digests import DigestMap
+from data_prep.sources.dedup import grouped
+from data_prep.storage.parquet import BATCH_ROWS
 
 COLUMNS = ["data_source", "prompt", "ability", "reward_model"]
 
 
 def ours(path: Path) -> int:
     """The distinct rows by data_prep."""
-    with DigestMap() as seen:
-        return sum(len(rows) for _, rows, _ in unique_batches(path, {"read": 0, "duplicate_rows": 0}, seen))
+    batches = grouped([path], {"read": 0, "duplicate_rows": 0})
+    assert batches is not None
+    return sum(map(len, batches))
 
 
 def duckdb(path: Path) -> int:
-    """The distinct rows by DuckDB, all columns compared."""
+    """The distinct rows by ``SELECT DISTINCT``."""
     import duckdb as library
 
     with library.connect() as connection:
-        batches = connection.execute("SELECT DISTINCT * FROM read_parquet(?)", [str(path)]).to_arrow_reader()
-        return sum(len(batch) for batch in batches)
+        connection.execute("SET enable_progress_bar = false")
+        found = connection.sql("SELECT DISTINCT * FROM read_parquet($1)", params=[str(path)])
+        return sum(map(len, found.to_arrow_reader(BATCH_ROWS)))
 
 
 def measure(work: Callable[[Path], int], path: Path) -> tuple[float, int, int]:

@@ -251,6 +251,24 @@ def passrate(arguments: Namespace) -> int:
     return 0
 
 
+def push(arguments: Namespace) -> int:
+    """``push FILE... --repository OWNER/NAME``."""
+    from data_prep.operations.push import CARD, plan
+    from data_prep.operations.push import push as push_files
+
+    planned = plan(arguments.files, arguments.repository, arguments.licence)
+    if arguments.dry_run:
+        print(planned.card)
+    for file in planned.files:
+        print(f"{file.path} -> {file.name} ({file.path.stat().st_size:,} bytes)")
+    if arguments.dry_run:
+        print(f"nothing was pushed to {arguments.repository}: {len(planned.files)} files and {CARD}")
+        return 0
+    commit = push_files(planned, arguments.private, arguments.revision)
+    print(f"pushed; read it with load_dataset({arguments.repository!r}, NAME, revision={commit!r})")
+    return 0
+
+
 def _print_rows(path: Path, rows: dict[str, int], up_to_date: bool = False) -> None:
     counts = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in rows.items() if count)
     print(f"{path}: {counts}{' (up to date)' if up_to_date else ''}", file=sys.stdout)

@@ -54,7 +54,7 @@ _COLUMNS = {
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m data_prep", description="Data sets to one verl parquet contract.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_list, _show, _build, _check, _stats, _decontaminate, _mix, _select, _passrate):
+    for add in (_list, _show, _build, _check, _stats, _decontaminate, _mix, _select, _passrate, _push):
         add(subparsers)
     return parser
 
@@ -212,6 +212,17 @@ def _passrate(subparsers) -> None:
     )
     command.add_argument("--force", action="store_true", help=_FORCE)
     command.set_defaults(run=commands.passrate)
+
+
+def _push(subparsers) -> None:
+    command = subparsers.add_parser("push", help="publish files on the Hugging Face Hub, with a card")
+    command.add_argument("files", nargs="+", type=Path, metavar="FILE", help="NAME/SPLIT.parquet, as build writes them")
+    command.add_argument("--repository", required=True, metavar="OWNER/NAME", help="data set on the Hub")
+    command.add_argument("--licence", help="licence of all files, where a source's is not known")
+    command.add_argument("--private", action="store_true", help="make the repository private, if it is made")
+    command.add_argument("--revision", metavar="BRANCH", help="branch to write to (default: main)")
+    command.add_argument("--dry-run", action="store_true", help="print the card and the files, and push nothing")
+    command.set_defaults(run=commands.push)
 
 
 def _integers(text: str) -> tuple[int, ...]:

@@ -13,7 +13,6 @@ from typing import Any, Protocol
 from data_prep.errors import DataError
 from data_prep.sources.dedup import unique_of, unique_records
 from data_prep.sources.readers import Record, format_of, read_records
-from data_prep.storage.digests import DigestMap
 from data_prep.storage.files import sha256_of
 
 SAVED = ("dataset_dict.json", "state.json")
@@ -48,16 +47,14 @@ class Files:
         return ", ".join(str(path) for path in self.paths)
 
     def records(self, unique: bool, counts: dict[str, int]) -> Iterator[Record]:
-        with DigestMap() as seen:
-            for path in self.paths:
-                offset = counts["read"]
-                if unique:
-                    for row, record in unique_records(path, counts, seen):
-                        yield offset + row, record
-                else:
-                    for row, record in read_records(path):
-                        counts["read"] += 1
-                        yield offset + row, record
+        if unique:
+            yield from unique_records(self.paths, counts)
+            return
+        for path in self.paths:
+            offset = counts["read"]
+            for row, record in read_records(path):
+                counts["read"] += 1
+                yield offset + row, record
 
     def describe(self) -> list[dict]:
         """Name, size and SHA-256 of every file."""
@@ -75,8 +72,7 @@ class Library(ABC):
     def records(self, unique: bool, counts: dict[str, int]) -> Iterator[Record]:
         rows = self._rows()
         if unique:
-            with DigestMap() as seen:
-                yield from unique_of(rows, counts, seen)
+            yield from unique_of(rows, counts)
             return
         for row, record in rows:
             counts["read"] += 1

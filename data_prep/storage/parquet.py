@@ -15,34 +15,25 @@ CUT_SHORT = "the file is cut short or damaged: fetch it again"
 _CHUNK = 1 << 20
 
 
-def open_parquet(path: Path, dictionaries: bool = False) -> pq.ParquetFile:
-    """A parquet file for streaming; with ``dictionaries`` text columns come dictionary-encoded.
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """A parquet file for streaming.
 
     Raises DataError when it is missing, truncated or no parquet at all.
     """
     try:
-        file = pq.ParquetFile(path, pre_buffer=False, buffer_size=_CHUNK)
-        if not dictionaries:
-            return file
-        columns = [file.schema.column(i) for i in range(len(file.schema))]
-        texts = [column.path for column in columns if column.logical_type.type == "STRING"]
-        return pq.ParquetFile(path, pre_buffer=False, buffer_size=_CHUNK, read_dictionary=texts, metadata=file.metadata)
+        return pq.ParquetFile(path, pre_buffer=False, buffer_size=_CHUNK)
     except FileNotFoundError as error:
         raise DataError("no such file", file=path, remedy="check the path") from error
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"not a readable parquet file: {first_line(error)}", file=path, remedy=CUT_SHORT) from error
 
 
-def parquet_batches(
-    path: Path, columns: list[str] | None = None, rows: int = BATCH_ROWS, dictionaries: bool = False
-) -> Iterator[pa.RecordBatch]:
-    """Record batches of a parquet file; with ``dictionaries`` a batch never spans two row groups.
+def parquet_batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Record batches of a parquet file.
 
     Raises DataError with the row where a damaged file breaks off.
     """
-    file = open_parquet(path, dictionaries)
-    groups = [[i] for i in range(file.num_row_groups)] if dictionaries else [list(range(file.num_row_groups))]
-    batches = (batch for group in groups for batch in file.iter_batches(rows, group, columns))
+    batches = open_parquet(path).iter_batches(BATCH_ROWS, columns=columns)
     row = 0
     while True:
         try:

@@ -28,16 +28,15 @@ def expected(path: Path) -> list[tuple[int, dict]]:
 
 def check(path: Path) -> int:
     counts = {"read": 0, "duplicate_rows": 0}
-    found = list(unique_records(path, counts, DigestMap()))
+    found = list(unique_records([path], counts))
     assert found == expected(path)
     assert counts == {"read": pq.read_metadata(path).num_rows, "duplicate_rows": counts["read"] - len(found)}
     return len(found)
 
 
 @pytest.mark.parametrize("layout", ["tiled", "adjacent", "shuffled"])
-@pytest.mark.parametrize("batch", [7, 100, 1_000_000])
-def test_copies_in_any_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str, batch: int) -> None:
-    monkeypatch.setattr(dedup, "PARQUET_BATCH", batch)
+def test_copies_in_any_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str) -> None:
+    monkeypatch.setattr(dedup, "BATCH_ROWS", 7)
     path = tmp_path / "copies.parquet"
     write_copies(dapo_table(40), path, 9, layout, row_group_size=64)
     assert pq.read_metadata(path).num_rows == 360
@@ -60,18 +59,52 @@ AWKWARD = [
 ]
 
 
-@pytest.mark.parametrize("batch", [1, 3, 7, 1000])
-def test_nulls_lists_and_near_misses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
-    monkeypatch.setattr(dedup, "PARQUET_BATCH", batch)
+@pytest.mark.parametrize("reader", ["DuckDB", "digests"])
+def test_nulls_lists_and_near_misses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: str) -> None:
+    if reader == "digests":
+        monkeypatch.setattr(dedup, "grouped", lambda paths, counts: None)
     pq.write_table(pa.Table.from_pylist(AWKWARD * 3), tmp_path / "data.parquet")
     assert check(tmp_path / "data.parquet") == 11
+
+
+SCHEMAS = {
+    "types that differ": ({"a": [1, 1]}, {"a": [1.0, 2.5]}),
+    "names that differ": ({"a": [1, 1]}, {"b": [1]}),
+    "names that differ in case": ({"a": [1, 1], "A": [2, 2]}, {"a": [1], "A": [2]}),
+    "DuckDB's own name": ({"a": [1, 1], "file_row_number": [2, 2]}, {"a": [1], "file_row_number": [2]}),
+}
+
+
+@pytest.mark.parametrize("case", SCHEMAS)
+def test_what_duckdb_cannot_read_as_one_table(tmp_path: Path, case: str) -> None:
+    """The rows are compared all the same."""
+    paths = []
+    for number, columns in enumerate(SCHEMAS[case]):
+        paths.append(tmp_path / f"{number}.parquet")
+        pq.write_table(pa.table(columns), paths[-1])
+    records = [row for path in paths for row in pq.read_table(path).to_pylist()]
+    counts = {"read": 0, "duplicate_rows": 0}
+    found = list(unique_records(paths, counts))
+    keys = [json.dumps(record) for record in records]
+    assert found == [(row, record) for row, record in enumerate(records) if keys.index(keys[row]) == row]
+    assert counts == {"read": len(records), "duplicate_rows": len(records) - len(found)}
+
+
+def test_distinct_rows_beyond_the_memory_limit_go_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows take more than the limit, and are grouped all the same."""
+    monkeypatch.setattr(dedup, "MEMORY_LIMIT", "100MB")
+    path = tmp_path / "data.parquet"
+    pq.write_table(pa.table({"text": [f"{row} " * 40 for row in range(500_000)]}), path)
+    batches = dedup.grouped([path], counts := {"read": 0, "duplicate_rows": 0})
+    assert batches is not None and sum(map(len, batches)) == 500_000
+    assert counts["duplicate_rows"] == 0
 
 
 def test_pandas_index_does_not_count(tmp_path: Path) -> None:
     table = dapo_table(3, copies=2)
     path = tmp_path / "data.parquet"
     pq.write_table(table.append_column("__index_level_0__", pa.array(range(6))), path)
-    rows = list(unique_records(path, {"read": 0, "duplicate_rows": 0}, DigestMap()))
+    rows = list(unique_records([path], {"read": 0, "duplicate_rows": 0}))
     assert [row for row, _ in rows] == [0, 1, 2]
     assert "__index_level_0__" not in rows[0][1]
 

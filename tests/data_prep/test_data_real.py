@@ -14,8 +14,7 @@ from data_prep.command_line.main import main
 from data_prep.operations.check import check_files
 from data_prep.operations.decontaminate import find_overlap
 from data_prep.operations.stats import stats_of
-from data_prep.sources.dedup import unique_batches
-from data_prep.storage.digests import DigestMap
+from data_prep.sources.dedup import grouped
 
 # (set/split, rows, distinct problems, problems with conflicting answers)
 COUNTS = [
@@ -105,9 +104,8 @@ def test_dapo_at_full_size(real_data: Path, built: Path, tmp_path: Path, layout:
     """1,791,700 rows become the rows of the bare file; memory stays below 1 GiB."""
     copies = tmp_path / "copies.parquet"
     write_copies(pq.read_table(real_data / "dapo_math_17k.svs.parquet"), copies, 100, layout, row_group_size=1 << 20)
-    with DigestMap() as seen:
-        found = unique_batches(copies, {"read": 0, "duplicate_rows": 0}, seen)
-        assert sum(len(rows) for _, rows, _ in found) == 17_917
+    batches = grouped([copies], {"read": 0, "duplicate_rows": 0})
+    assert batches is not None and sum(map(len, batches)) == 17_917
     script = (
         "import sys; from pathlib import Path; from data_prep.command_line.main import main; "
         "code = main(['build', 'dapo_math_17k', '--source', sys.argv[1], '--out', sys.argv[2]]); "
