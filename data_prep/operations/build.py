@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatch
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -152,6 +153,7 @@ def parser_digest(data_set: DataSet) -> str:
 def place_of(data_set: DataSet, split: str, source: str | None) -> Place:
     """The set's files below ``source``, or its Hugging Face data set."""
     if source is not None and Path(source).exists():
+        _refuse_file_of_another_split(data_set, split, Path(source))
         return find_place(Path(source), data_set.patterns(split), data_set.splits[split], data_set.hub_config)
     if source is not None and (Path(source).is_absolute() or source.count("/") != 1):
         raise DataError(f"no such file or folder: {source}", remedy="check --source")
@@ -160,6 +162,19 @@ def place_of(data_set: DataSet, split: str, source: str | None) -> Place:
         raise DataError(f"data set {data_set.name!r} has no Hugging Face name", remedy="give --source PATH")
     config = data_set.hub_config if source in (None, data_set.hub) or not data_set.hub else None
     return Hub(name, config, data_set.splits[split], data_set.revision)
+
+
+def _refuse_file_of_another_split(data_set: DataSet, split: str, source: Path) -> None:
+    """Raises DataError for a file that is named like another split of the set: ``train.jsonl`` is no test set."""
+    if len(data_set.splits) < 2 or not source.is_file():
+        return
+    named = [name for name in data_set.splits if any(fnmatch(source.name.lower(), p) for p in data_set.patterns(name))]
+    if named and split not in named:
+        raise DataError(
+            f"the file is named like {' and '.join(named)}, not {split}, of {data_set.name!r}",
+            file=source,
+            remedy=f"give the {split} file, or --split {named[0]}; a file of another name is taken as it is",
+        )
 
 
 class _Builder:

@@ -217,6 +217,11 @@ def required(record: dict, paths: Sequence[str], what: str) -> Any:
         value = value_at(record, path)
         if value is not None and value != "" and not isinstance(value, Mapping):
             return value
+    for path in paths:
+        value = value_at(record, path)
+        if len(paths) == 1 and isinstance(value, Mapping) and value:
+            fields = [f"{path}.{name}" for name in value]
+            raise DataError(f"column {path!r} holds fields, no {what}", remedy=f"name one: {', '.join(fields[:8])}")
     raise DataError(
         f"no {what}: none of the columns {', '.join(paths)} holds a value (columns here: {', '.join(record)})",
         remedy=f"name the column with --{what} COLUMN, or in a YAML with columns: {{{what}: COLUMN}}",

@@ -163,6 +163,8 @@ def changed(data_set: DataSet, options: Mapping[str, Any]) -> DataSet:
 def _load(path: Path) -> dict:
     try:
         values = yaml.safe_load(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise DataError("no such file", file=path, remedy="check --config") from error
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise DataError(f"cannot read the YAML: {error}", file=path, remedy="mend the file") from error
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):

@@ -253,8 +253,8 @@ def _unusable_json(error: Exception, path: Path, place: str) -> DataError:
     """JSON that is well formed, but that Python does not load."""
     if isinstance(error, RecursionError):
         return DataError("JSON is nested too deeply", file=path, place=place, remedy="delete the row")
-    remedy = "write an integer of thousands of digits as text"
-    return DataError(f"unusable JSON: {first_line(error)}", file=path, place=place, remedy=remedy)
+    problem = f"unusable JSON: {first_line(error).partition(';')[0]}"
+    return DataError(problem, file=path, place=place, remedy="write an integer of thousands of digits as text")
 
 
 _UTF8 = "convert the file to UTF-8 (iconv -f latin1 -t utf-8)"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from data_support import write_contract
 
 from data_prep.sources.dataset import DataSet
 
@@ -62,3 +63,12 @@ def write_jsonl(tmp_path: Path) -> Callable[..., Path]:
 def sums() -> DataSet:
     """A set with the usual column names."""
     return DataSet(name="sums", title="sums", answer_rule="integer")
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> list[Path]:
+    """Two files of the contract: 50 rows of the set ``a``, 30 of ``b``."""
+    return [
+        write_contract(tmp_path / f"{name}.parquet", [f"{name} {i}" for i in range(size)], name=name)
+        for name, size in (("a", 50), ("b", 30))
+    ]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from data_prep.operations.build import BuildOptions, build_split
 from data_prep.sources.dataset import DataSet
@@ -55,6 +56,11 @@ def read(path: Path) -> list[dict]:
     return pq.read_table(path).to_pylist()
 
 
+def problems_of(path: Path) -> list[str]:
+    """The problems of all rows."""
+    return [row["extra_info"]["problem"] for row in read(path)]
+
+
 def write_copies(table: pa.Table, path: Path, copies: int, layout: str, row_group_size: int) -> None:
     """Each row ``copies`` times: ``tiled`` (the table again and again), ``adjacent`` or ``shuffled``."""
     order = np.tile(np.arange(len(table)), copies)
@@ -63,3 +69,22 @@ def write_copies(table: pa.Table, path: Path, copies: int, layout: str, row_grou
     elif layout == "shuffled":
         np.random.default_rng(0).shuffle(order)
     pq.write_table(table.take(order), path, row_group_size=row_group_size)
+
+
+def rlhf_dataset(paths: list[Path], tokenizer_folder: Path, cache: Path, max_prompt_length: int = 2048):
+    """verl's data set of a list of files, and its tokenizer; skips where verl is missing."""
+    pytest.importorskip("verl.utils.dataset.rl_dataset")
+    from omegaconf import OmegaConf
+    from transformers import AutoTokenizer
+    from verl.utils.dataset.rl_dataset import RLHFDataset
+
+    config = OmegaConf.create(
+        {
+            "cache_dir": str(cache),
+            "max_prompt_length": max_prompt_length,
+            "filter_overlong_prompts": True,
+            "filter_overlong_prompts_workers": 1,
+        }
+    )
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    return RLHFDataset([str(path) for path in paths], tokenizer, config), tokenizer

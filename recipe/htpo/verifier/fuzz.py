@@ -1,18 +1,19 @@
 # Copyright 2026 The verl-htpo authors
 # SPDX-License-Identifier: Apache-2.0
-"""Grade random LaTeX and report exceptions, asymmetries and the slowest call.
+"""Grade random LaTeX and report exceptions, asymmetries and the CPU time of a verdict.
 
-    python -m recipe.htpo.verifier.fuzz --count 10000 --seed 0
+    python -m recipe.htpo.verifier.fuzz --count 10000 --seed 0 --limit-ms 50
 
 A ground truth and an answer are drawn from a random grammar, from mutations of such a text, from noise, from long runs
 of one character and from expressions that grow without bound. Exits with 1 when a call raised, a readable ground
-truth did not equal itself, or equality was not symmetric.
+truth did not equal itself, equality was not symmetric, or a verdict took longer than the limit.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import sys
 import time
@@ -93,26 +94,35 @@ def random_input(rng: random.Random) -> tuple[str, str, str]:
     return kind, truth if kind == "bomb" else mutate(rng, bomb), bomb
 
 
+def verdict_seconds(response: str, truth: str) -> float:
+    """CPU time of one verdict."""
+    start = time.thread_time()
+    grade(response, truth, DEFAULT_CONFIG)
+    return time.thread_time() - start
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m recipe.htpo.verifier.fuzz", description=__doc__.split("\n")[0])
     parser.add_argument("--count", type=int, default=10_000, help="number of inputs")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random inputs")
+    parser.add_argument(
+        "--limit-ms", type=float, default=math.inf, help="longest CPU time of a verdict (default: none)"
+    )
     options = parser.parse_args(argv)
     rng = random.Random(options.seed)
     free = VerifierConfig(require_evaluated="never", expression_label=False)
     problems: list[dict[str, str]] = []
     slowest: dict[str, tuple[float, str]] = {}
+    times: list[float] = []
     for _ in range(options.count):
         kind, truth, answer = random_input(rng)
-        start = time.thread_time()
+        responses = [f"So \\boxed{{{answer}}}"]
+        if kind == "run":
+            for marker in ("answer", "答案", "\\text{answer", "\\boxed{5} or", "\\boxed{5"):
+                responses += [marker + answer[:1] * 10 * len(answer), marker + answer]
         try:
-            grade(f"So \\boxed{{{answer}}}", truth, DEFAULT_CONFIG)
-            if kind == "run":
-                for marker in ("answer", "答案", "\\text{answer", "\\boxed{5} or", "\\boxed{5"):
-                    grade(marker + answer[:1] * 10 * len(answer), truth, DEFAULT_CONFIG)
-                    grade(marker + answer, truth, DEFAULT_CONFIG)
-            seconds = time.thread_time() - start
+            seconds = max(verdict_seconds(response, truth) for response in responses)
             if ground_truth_problem(truth) is None and not verify(f"\\boxed{{{truth}}}", truth).correct:
                 problems.append({"problem": "not equal to itself", "ground_truth": truth})
             a, b = normalize(answer), normalize(truth)
@@ -120,8 +130,11 @@ def main(argv: list[str] | None = None) -> int:
             if (forward == "equal") != (backward == "equal"):
                 problems.append({"problem": "not symmetric", "ground_truth": truth, "answer": answer})
         except Exception as error:
-            seconds = time.thread_time() - start
+            seconds = 0.0
             problems.append({"problem": repr(error), "ground_truth": truth, "answer": answer})
+        times.append(1000 * seconds)
+        if times[-1] > options.limit_ms:
+            problems.append({"problem": f"{times[-1]:.1f} ms", "ground_truth": truth, "answer": answer})
         if seconds > slowest.get(kind, (0.0, ""))[0]:
             slowest[kind] = (seconds, f"{truth[:80]}  <-  {answer[:80]}")
     long = "text \\boxed{1} " * 70_000
@@ -134,6 +147,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f"slowest {kind:10s} {1000 * seconds:8.2f} ms   {example}")
     print(
         f"response of {len(long):,} characters: {1000 * megabyte:.2f} ms (tail of {DEFAULT_CONFIG.tail_chars:,} read)"
+    )
+    times.sort()
+    print(
+        f"p50 {times[len(times) // 2]:.2f} ms, p99 {times[99 * len(times) // 100]:.2f} ms, slowest {times[-1]:.2f} ms"
     )
     print(f"{options.count:,} inputs, seed {options.seed}: {len(problems)} problems")
     return 1 if problems else 0

@@ -166,4 +166,6 @@ def test_deep_recursion_of_the_caller_is_survived():
 
 def test_fuzz_command(capsys):
     assert main(["--count", "200", "--seed", "7"]) == 0
-    assert "200 inputs, seed 7: 0 problems" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "200 inputs, seed 7: 0 problems" in out and "p99" in out
+    assert main(["--count", "20", "--seed", "7", "--limit-ms", "0"]) == 1

@@ -4,30 +4,11 @@
 
 from pathlib import Path
 
-import pytest
-from data_support import dapo_table, write_contract
+from data_support import dapo_table, rlhf_dataset, write_contract
 
 from data_prep.command_line.main import main
 from data_prep.operations.lengths import prompt_lengths
 from data_prep.operations.mix import Part, mix
-
-
-def rlhf_dataset(paths: list[Path], tokenizer_folder: Path, cache: Path, max_prompt_length: int = 2048):
-    pytest.importorskip("verl.utils.dataset.rl_dataset")
-    from omegaconf import OmegaConf
-    from transformers import AutoTokenizer
-    from verl.utils.dataset.rl_dataset import RLHFDataset
-
-    config = OmegaConf.create(
-        {
-            "cache_dir": str(cache),
-            "max_prompt_length": max_prompt_length,
-            "filter_overlong_prompts": True,
-            "filter_overlong_prompts_workers": 1,
-        }
-    )
-    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
-    return RLHFDataset([str(path) for path in paths], tokenizer, config), tokenizer
 
 
 def test_a_list_of_built_mixed_and_selected_files(tmp_path: Path, tokenizer_folder: Path) -> None:

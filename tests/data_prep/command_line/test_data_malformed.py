@@ -4,11 +4,9 @@
 
 import ast
 import re
-from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
-from data_support import read
 
 import data_prep
 from data_prep.command_line import main as cli
@@ -16,7 +14,6 @@ from data_prep.command_line.main import main
 from data_prep.errors import DataError
 from data_prep.operations.build import BuildOptions, build_split
 from data_prep.sources.dataset import DataSet, Parsed
-from data_prep.storage import provenance
 
 DEEP = '{"problem": ' + "[" * 100_000 + "]" * 100_000 + ', "answer": 1}'
 LONG_INTEGER = '{"problem": "p", "answer": ' + "7" * 5000 + "}"
@@ -31,7 +28,9 @@ LONG_INTEGER = '{"problem": "p", "answer": ' + "7" * 5000 + "}"
         ('{"problem": "\\ud800", "answer": 1}', "problem holds a lone surrogate"),
         ('{"problem": "p", "answer": "\\udfff"}', "answer holds a lone surrogate"),
         (DEEP, "nested too deeply"),
-        (LONG_INTEGER, "Exceeds the limit"),
+        (LONG_INTEGER, "Exceeds the limit (4300 digits) for integer string conversion: value has 5000 digits. Remedy"),
+        ('{"prompt": "p", "answer": NaN}', "answer is not a finite number: nan"),
+        ('{"prompt": "p", "answer": -Infinity}', "answer is not a finite number: -inf"),
     ],
 )
 def test_malformed_rows(tmp_path: Path, capsys: pytest.CaptureFixture, line: str, message: str, array: bool) -> None:
@@ -81,32 +80,13 @@ def test_yaml_of_wrong_types(tmp_path: Path, capsys: pytest.CaptureFixture, line
     assert field in error and "Remedy: " in error
 
 
-def test_a_source_tree_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> str:
-        raise PackageNotFoundError(name)
-
-    monkeypatch.setattr(provenance, "version", missing)
-    assert provenance.tool()["version"] == "unknown"
-
-
-def test_another_parser_is_not_up_to_date(tmp_path: Path) -> None:
-    source, out = tmp_path / "rows.jsonl", tmp_path / "out.parquet"
-    source.write_text('{"problem": "p", "answer": "1"}')
-    options = BuildOptions(source=str(source))
-
-    def typed(answer: str) -> DataSet:
-        names: dict = {"DataSet": DataSet, "Parsed": Parsed}
-        exec(
-            f"class Typed(DataSet):\n    def parse(self, record):\n        return Parsed(problem='p', answer={answer})",
-            names,
-        )
-        return names["Typed"](name="typed", title="typed")
-
-    one, other = typed("record['answer']"), typed("str(len(record))")
-    assert not build_split(one, "train", out, options).up_to_date
-    assert build_split(one, "train", out, options).up_to_date
-    assert not build_split(other, "train", out, options).up_to_date
-    assert [row["reward_model"]["ground_truth"] for row in read(out)] == ["2"]
+def test_what_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["build", "--config", str(tmp_path / "none.yaml"), "--out", str(tmp_path)]) == 1
+    assert "no such file. Remedy: check --config" in capsys.readouterr().err
+    source = tmp_path / "rows.jsonl"
+    source.write_text('{"problem": "p", "task": {"key": 1}}')
+    assert main(["build", "--source", str(source), "--answer", "task", "--out", str(tmp_path)]) == 1
+    assert "column 'task' holds fields, no answer. Remedy: name one: task.key" in capsys.readouterr().err
 
 
 def test_every_option_in_a_message_exists() -> None:

@@ -4,7 +4,6 @@
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -25,7 +24,6 @@ from data_prep.operations.mix import Part, mix
 from data_prep.operations.select import Selection, select
 from data_prep.sources.dataset import DataSet
 from data_prep.sources.registry import find_data_set
-from data_prep.storage.files import atomic_output
 from data_prep.storage.provenance import read_provenance
 from data_prep.storage.writer import ROW_GROUP
 from recipe.htpo.lab.arithmetic import problems
@@ -246,23 +244,6 @@ def test_no_rows_is_an_error(tmp_path: Path, write_jsonl: Write, sums: DataSet) 
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_full_disk(tmp_path: Path, write_jsonl: Write) -> None:
-    """A file size limit makes the kernel refuse the writes, as a full disk does."""
-    source = write_jsonl([{"question": os.urandom(200).hex(), "answer": f"#### {i}"} for i in range(20_000)])
-    limit = 1 << 20
-    command = [sys.executable, "-m", "data_prep", "build", "gsm8k", "--split", "train"]
-    result = subprocess.run(
-        [*command, "--source", str(source), "--out", str(tmp_path / "out")],
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 1
-    assert result.stderr.startswith("error: ") and "free space" in result.stderr
-    assert result.stderr.count("\n") == 1
-    assert list(tmp_path.glob("out/gsm8k/*")) == []
-
-
 def test_killed_build_leaves_no_output_and_the_next_one_works(tmp_path: Path) -> None:
     """The source is a pipe that stays open, so the build is certainly half-way when it is killed."""
     source = tmp_path / "source.jsonl"
@@ -299,23 +280,6 @@ def test_killed_build_leaves_no_output_and_the_next_one_works(tmp_path: Path) ->
     assert pq.read_metadata(out).num_rows == 3 * ROW_GROUP
 
 
-def test_two_writers_of_one_file(tmp_path: Path) -> None:
-    path = tmp_path / "out.parquet"
-    with atomic_output(path) as stream:
-        stream.write(b"first")
-        with pytest.raises(DataError, match="another process is writing"), atomic_output(path):
-            raise AssertionError("the lock was not held")
-    assert path.read_bytes() == b"first"
-
-
-def test_unwritable_folder(tmp_path: Path, write_jsonl: Write, sums: DataSet) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot write"):
-        build_split(
-            sums, "train", tmp_path / "file" / "out.parquet", BuildOptions(source=str(write_jsonl(sum_records(1))))
-        )
-
-
 @pytest.mark.parametrize(
     ("source", "message"),
     [("no/such/folder/x.jsonl", "no such file or folder"), ("/nowhere", "no such file or folder")],
@@ -346,3 +310,11 @@ def test_hub_without_network(tmp_path: Path) -> None:
     assert "cannot read 'openai/gsm8k' (split 'train') from the Hugging Face Hub" in result.stderr
     assert "--source PATH" in result.stderr and "Traceback" not in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_one_id_for_two_problems_is_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    source, config = tmp_path / "rows.jsonl", tmp_path / "set.yaml"
+    source.write_text("".join(json.dumps({"problem": f"p{i}", "answer": "1", "key": "k"}) + "\n" for i in range(2)))
+    config.write_text("name: set\nsource: rows.jsonl\ncolumns: {id: key}\n")
+    assert main(["build", "--config", str(config), "--out", str(tmp_path / "out")]) == 1
+    assert "rows.jsonl, row 1: id 'set/k' is of two different rows, here and in row 0" in capsys.readouterr().err

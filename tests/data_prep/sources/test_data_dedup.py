@@ -8,11 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from data_support import dapo_table, write_copies
+from data_support import dapo_table, read, write_copies
 
+from data_prep.command_line.main import main
 from data_prep.sources import dedup
 from data_prep.sources.dedup import unique_records
-from data_prep.storage.digests import DigestMap, digest
 
 
 def expected(path: Path) -> list[tuple[int, dict]]:
@@ -116,15 +116,17 @@ def test_same_index_with_another_prompt_is_kept(tmp_path: Path) -> None:
     assert check(tmp_path / "data.parquet") == 2
 
 
-def test_digests_tell_the_split_of_texts_apart() -> None:
-    assert digest("ab", "") != digest("a", "b") != digest("ab")
-
-
-def test_digest_map_moves_to_disk_and_keeps_everything() -> None:
-    with DigestMap(memory_entries=10) as small, DigestMap() as large:
-        for number in range(50):
-            for target in (small, large):
-                target.set(digest(str(number % 30)), number)
-        keys = [digest(str(number)) for number in range(40)]
-        assert [small.get(key) for key in keys] == [large.get(key) for key in keys]
-        assert small.get(keys[5]) == 35 and small.get(keys[35]) is None
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+def test_copies_across_shards_are_removed(tmp_path: Path, suffix: str) -> None:
+    for shard, numbers in enumerate([(0, 1, 1), (1, 2, 0)]):
+        records = [{"problem": f"p{i}", "answer": str(i)} for i in numbers]
+        path = tmp_path / f"deepscaler-{shard}.{suffix}"
+        if suffix == "parquet":
+            pq.write_table(pa.Table.from_pylist(records), path)
+        else:
+            path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    out = tmp_path / "out"
+    assert main(["build", "deepscaler", "--source", str(tmp_path), "--out", str(out)]) == 0
+    rows = read(out / "deepscaler" / "train.parquet")
+    assert [row["extra_info"]["problem"] for row in rows] == ["p0", "p1", "p2"]
+    assert [row["extra_info"]["source_row"] for row in rows] == [0, 1, 4]

@@ -12,8 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from data_support import read
-from test_data_verl import rlhf_dataset
+from data_support import problems_of, read, rlhf_dataset
 
 from data_prep.command_line.main import main
 
@@ -23,10 +22,6 @@ ROWS = [{"question": f"What is {i} plus 1?", "key": str(i + 1), "grade": i % 3} 
 
 def build(*arguments: object, out: Path) -> int:
     return main(["build", *map(str, arguments), "--out", str(out)])
-
-
-def problems_of(path: Path) -> list[str]:
-    return [row["extra_info"]["problem"] for row in read(path)]
 
 
 def zstd(data: bytes) -> bytes:

@@ -1,0 +1,56 @@
+# Copyright 2026 The verl-htpo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Commands in a row, and commands that would quietly write wrong rows or lose a file."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from data_support import write_contract
+
+from data_prep.command_line.main import main
+
+
+def test_commands(tmp_path: Path, parts: list[Path], capsys: pytest.CaptureFixture) -> None:
+    mixed, few = tmp_path / "mixed.parquet", tmp_path / "few.parquet"
+    assert main(["mix", f"{parts[0]}=0.5", f"{parts[1]}=0.5", "--rows", "20", "--out", str(mixed)]) == 0
+    assert main(["select", str(mixed), "--where", "data_source=a", "--rows", "4", "--out", str(few)]) == 0
+    conflicts = tmp_path / "conflicts.jsonl"
+    assert main(["stats", str(few), "--conflicts", str(conflicts)]) == 0
+    assert "rows                4" in capsys.readouterr().out
+    assert conflicts.read_text() == ""
+    assert main(["mix", f"{parts[0]}=x", "--out", str(mixed)]) == 1
+    assert "'x' is no weight" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "select {0} --out {0}",
+        "mix {0} {1} --out {1}",
+        "decontaminate {0} --against {1} --out {0}",
+        "decontaminate {0} --against {1} --report {1}",
+        "decontaminate {0} --against {1} --clean-evals {2}",
+    ],
+)
+def test_output_over_an_input_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture, command: str) -> None:
+    train = write_contract(tmp_path / "train" / "train.parquet", ["one", "two"], name="train")
+    evaluation = write_contract(tmp_path / "eval" / "test.parquet", ["three"], name="eval")
+    before = train.read_bytes(), evaluation.read_bytes()
+    assert main(command.format(train, evaluation, tmp_path).split()) == 1
+    assert "the output is an input" in "".join(capsys.readouterr())
+    assert (train.read_bytes(), evaluation.read_bytes()) == before
+
+
+def test_one_file_is_not_train_and_test(
+    tmp_path: Path, write_jsonl: Callable[..., Path], capsys: pytest.CaptureFixture
+) -> None:
+    source = write_jsonl([{"question": "1 + 1?", "answer": "#### 2"}], "train.jsonl")
+    arguments = ["build", "gsm8k", "--source", str(source), "--out", str(tmp_path / "data")]
+    assert main(arguments) == 1
+    assert "--split" in "".join(capsys.readouterr())
+    assert not (tmp_path / "data").exists()
+    assert main([*arguments, "--split", "test"]) == 1
+    assert "the file is named like train, not test, of 'gsm8k'" in capsys.readouterr().err
+    assert main([*arguments, "--split", "train"]) == 0
+    assert [path.name for path in (tmp_path / "data" / "gsm8k").glob("*.parquet")] == ["train.parquet"]
