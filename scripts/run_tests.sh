@@ -4,13 +4,13 @@
 #   bash scripts/run_tests.sh [--fast] [pytest arguments]      e.g. --fast -k partition, --durations=25
 #
 # --fast leaves out end-to-end runs and single tests of more than 5 s, and draws few examples in property tests: for
-# daily work. Without it everything runs, first what needs no training stack, on two processes, then the end-to-end runs
-# one after another.
+# daily work. Without it everything runs: what needs no training stack on several processes, then engines and end-to-end
+# runs one after another.
 #
 # Knobs:
 #   HTPO_GOLDEN_DIR   directory of golden vectors for the objectives (default: the repository's small fixture)
 #   HTPO_DATA_DIR     directory of real data files for the data_prep tests (default: fixtures)
-#   HTPO_TEST_WORKERS processes for the tests without a training stack (default: 2)
+#   HTPO_TEST_WORKERS processes for the quick tests; one more for those that mostly wait (default: 2)
 set -euo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -22,7 +22,9 @@ for argument in "$@"; do
 done
 python="$(bash scripts/setup_env.sh)"
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-if "$fast"; then profile=daily selection="not slow and not long"; else profile=ci selection="not slow"; fi
+workers="${HTPO_TEST_WORKERS:-2}"
+quick="not slow and not stack"
+if "$fast"; then profile=daily quick+=" and not long"; else profile=ci; fi
 export HTPO_TEST_PROFILE="${HTPO_TEST_PROFILE:-$profile}"
 
 say() { printf '\n[%(%H:%M:%S)T] %s\n' -1 "$*"; }
@@ -45,10 +47,12 @@ say "lint and types"
 "$python" -m mypy
 
 say "tests without a training stack"
-tests fast -m "$selection" -n "${HTPO_TEST_WORKERS:-2}" --dist loadfile
+tests quick -m "$quick" -n "$workers" --dist loadfile
 if ! "$fast"; then
-  say "end-to-end tests"
-  tests end-to-end -m slow
+  say "tests that mostly wait: Ray clusters, browsers, simulations"
+  tests slow -m slow -n "$((workers + 1))" --dist loadgroup
+  say "engines and end-to-end runs"
+  tests stack -m stack
 fi
 say "done"
 if ! "$selected"; then failed+=("no test was selected"); fi

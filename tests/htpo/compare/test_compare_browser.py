@@ -8,7 +8,7 @@ from compare_runs import lab_result
 
 from recipe.htpo.compare.__main__ import main
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
 
 
 def test_the_page_renders(tmp_path):

@@ -18,7 +18,7 @@ from recipe.htpo.inspect.dump import read_dump
 from recipe.htpo.inspect.totals import compare
 from recipe.htpo.run.metrics_log import Steps, read_steps, validation_accuracy
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.stack
 
 STEPS = 4
 

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Megatron, two processes that share the model (tensor and sequence parallel), under `htpo_colocate_async`.
 
-Generation runs ahead of training on two vLLM servers. Three steps through the README's script, and three more by the
-same command.
+Generation runs ahead of training on two vLLM servers; THR, scored in the engine, weighs advantages.
+Three steps through the README's script, and three more by the same command.
 """
 
 import json
@@ -16,12 +16,13 @@ from training_process import SCRIPT, TrainingProcess
 
 from recipe.htpo.run.metrics_log import Steps, read_steps, validation_accuracy
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.stack
 
 BEFORE, STEPS, BATCH = 3, 6, 8
 TIMEOUT_S = 1200.0
 MEGATRON = (
     "backend=megatron",
+    "objective=thr_htpo",
     "trainer.n_gpus_per_node=2",
     "actor_rollout_ref.actor.megatron.tensor_model_parallel_size=2",
     "actor_rollout_ref.actor.optim.lr_warmup_steps=1",
@@ -73,6 +74,14 @@ def test_the_objective_and_its_metrics_are_those_of_fsdp(steps: Steps) -> None:
         assert 0.15 < sum(metrics[f"htpo/frac_group{group}"] for group in (2, 4, 6, 8)) < 0.5
         assert metrics["actor/entropy"] > 0 and metrics["actor/grad_norm"] > 0
     assert "arithmetic" in validation_accuracy(steps[STEPS])
+
+
+def test_the_advantages_are_weighed(steps: Steps) -> None:
+    """Scores of the policy as the trainer's engine has it, its vocabulary in two halves."""
+    for metrics in steps.values():
+        assert 0 < metrics["thr/kept_frac"] <= 1 and 0 <= metrics["thr/pos_frac"] <= 1
+        assert 0 <= metrics["thr/tau_negative_rate"] <= 1 and metrics["thr/time"] > 0
+        assert 0 < metrics["weights/changed_frac"] <= 1
 
 
 def test_rollout_agrees_with_trainer(steps: Steps) -> None:

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from recipe.htpo.evaluation.models import model_directory
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.stack
 
 SAVER = Path(__file__).with_name("engines_save.py")
 

@@ -17,7 +17,7 @@ from data_prep.command_line.main import main as data_prep
 from recipe.htpo.evaluation.store import JOURNAL_FILE, RESPONSES_FILE
 from recipe.htpo.lab.model import make_model, make_tokenizer
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("eval_run")]
 
 TOKENS = 24
 

@@ -11,7 +11,7 @@ from test_page import TOKENIZER, write
 from recipe.htpo.inspect.__main__ import main
 from recipe.htpo.inspect.dump import read_dump
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
 READY = "document.querySelector('#count')"
 
 

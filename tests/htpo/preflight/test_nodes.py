@@ -167,6 +167,7 @@ def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("two_nodes")
 def test_the_command_names_the_node_that_lacks_the_package(two_nodes: TwoNodes, wide: list[str], tmp_path: Path):
     """Exit code 2, before anything of verl runs anywhere."""
     command = [sys.executable, "-m", "recipe.htpo.main_htpo", *wide]
@@ -183,6 +184,7 @@ def test_the_command_names_the_node_that_lacks_the_package(two_nodes: TwoNodes, 
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("two_nodes")
 def test_every_cause_is_told(two_nodes: TwoNodes, wide: list[str], tmp_path: Path, monkeypatch):
     """Too few GPUs, an output directory that is relative, and the package missing on one node: all at once."""
     monkeypatch.chdir(tmp_path)
@@ -200,6 +202,7 @@ def test_every_cause_is_told(two_nodes: TwoNodes, wide: list[str], tmp_path: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("two_nodes")
 def test_a_plugin_that_did_not_load_is_told(two_nodes: TwoNodes, wide: list[str], monkeypatch):
     """In the place of a worker of its own cluster the driver looks at itself."""
     config = compose(wide)
@@ -211,6 +214,7 @@ def test_a_plugin_that_did_not_load_is_told(two_nodes: TwoNodes, wide: list[str]
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("two_nodes")
 def test_nodes_may_still_join(two_nodes: TwoNodes, wide: list[str], capsys):
     config = compose([*wide, "trainer.n_gpus_per_node=2"])
     fields = [problem.field for problem in node_problems(config, join_timeout_s=1.0)]
