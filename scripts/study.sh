@@ -10,12 +10,14 @@
 #   OUT      results: OUT/REGIME/ARM/seed_N.json, of countdown OUT/countdown/ARM  (default: docs/study/lab)
 #   MODEL    model that every run starts from            (default: .cache/demo_model, made if it is not there)
 #   WORKERS  runs at a time, one core each               (default: 1)
+#   SEEDS    of every part but more                      (default: 1 2 3 4 5)
 set -euo pipefail
 
 # user-adjustable
 out="${OUT:-docs/study/lab}"
 model="${MODEL:-.cache/demo_model}"
 workers="${WORKERS:-1}"
+read -ra seeds <<<"${SEEDS:-1 2 3 4 5}"
 
 # derived defaults
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -24,7 +26,7 @@ parts=("$@")
 if ((${#parts[@]} == 0)); then parts=(arms more near countdown parts forms page); fi
 python="$(bash scripts/setup_env.sh)"
 export OMP_NUM_THREADS=1
-first=(--seeds 1 2 3 4 5)
+first=(--seeds "${seeds[@]}")
 next=(--seeds 6 7 8 9 10)
 group_2=cells.hard_correct_high
 group_4=cells.hard_wrong_high
