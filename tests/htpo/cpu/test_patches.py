@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ PATCHES = [
     patches.reward_as_number,
     patches.agent_loop_by_constructor,
     patches.reward_beside_agent_loop,
+    patches.outputs_put_together,
 ]
 
 OVERLONG = {"enable": True, "len": 4, "penalty_factor": 1.0, "log": False}
@@ -37,6 +39,7 @@ LINES = {
     "verl/experimental/reward_loop/reward_manager/dapo.py:114": "reward += overlong_reward",
     "verl/experimental/agent_loop/agent_loop.py:683": "agent_loop = hydra.utils.instantiate(",
     "verl/experimental/agent_loop/agent_loop.py:1026": "_reward_loop_worker_handle.compute_score.remote(data)",
+    "verl/trainer/ppo/v1/agent_loop_tq.py:222": "await tq.async_kv_batch_put(",
     "vllm/model_executor/layers/linear.py:202": "dispatch_cpu_unquantized_gemm(layer, remove_weight=True)",
 }
 
@@ -295,6 +298,69 @@ def test_rewards_are_graded_here_where_no_worker_is(monkeypatch, handles, replac
     (handle,) = worker.reward_loop_worker_handles
     assert asyncio.run(graded(handle)) == [{"reward_score": 1.0}, {"reward_score": 2.0}]
     assert Worker.made == ["config"]
+
+
+class Queue:
+    """Stands for TransferQueue: each put takes until the loop has been round some times."""
+
+    def __init__(self):
+        self.puts, self.statuses, self.fails = [], [], False
+
+    async def async_kv_put(self, key, partition_id, tag):
+        self.statuses.append((key, tag))
+
+    async def async_kv_batch_put(self, keys, fields, tags, partition_id):
+        for _ in range(5):
+            await asyncio.sleep(0)
+        if self.fails:
+            raise RuntimeError("no place")
+        self.puts.append((partition_id, keys, fields, tags))
+
+
+def _agent_loop_tq(queue):
+    module = SimpleNamespace(tq=queue, list_of_dict_to_tensordict=tuple)
+    patches.outputs_put_together(module)
+
+    async def put(name, partition="train", **more):
+        fields = [{"response": name, **more}]
+        batch = module.list_of_dict_to_tensordict(fields)
+        await module.tq.async_kv_batch_put(keys=[name], fields=batch, tags=[{"of": name}], partition_id=partition)
+        return any(name in keys for _, keys, _, _ in queue.puts)
+
+    return module, put
+
+
+def test_outputs_that_come_during_a_put_go_with_the_next_one():
+    queue = Queue()
+    module, put = _agent_loop_tq(queue)
+
+    async def run():
+        return await asyncio.gather(*(put(name) for name in "abcd"), put("v", "val"), put("x", extra=1))
+
+    # Each came back when its own output was there.
+    assert all(asyncio.run(run()))
+    train = [keys for partition, keys, fields, _ in queue.puts if partition == "train" and "extra" not in fields[0]]
+    assert sorted(sum(train, [])) == list("abcd") and len(train) < 4
+    assert sorted(keys for _, keys, _, _ in queue.puts if len(keys) == 1) == [["v"], ["x"]]
+    for _, keys, fields, tags in queue.puts:
+        assert [field["response"] for field in fields] == keys == [tag["of"] for tag in tags]
+    # Nothing is kept, and what else the queue can do is left to it.
+    assert asyncio.run(put("e"))
+    asyncio.run(module.tq.async_kv_put("uid", "train", tag="finished"))
+    assert queue.statuses == [("uid", "finished")]
+
+
+def test_an_output_that_finds_no_place_is_an_error_of_its_response():
+    queue = Queue()
+    _, put = _agent_loop_tq(queue)
+    queue.fails = True
+
+    async def run():
+        return await asyncio.gather(put("a"), put("b"), return_exceptions=True)
+
+    assert [str(error) for error in asyncio.run(run())] == ["no place", "no place"]
+    queue.fails = False
+    assert asyncio.run(put("c"))
 
 
 def test_every_registered_agent_loop_is_only_named():
