@@ -136,13 +136,15 @@ def outputs_put_together(module: ModuleType) -> None:
 
 
 class _With:
-    """A module with some names replaced."""
+    """A module with some names replaced. Ray pickles it with the class whose module it stands in."""
 
     def __init__(self, module: object, **replaced: object) -> None:
-        self._module = module
-        self.__dict__.update(replaced)
+        self.__dict__.update(replaced, _module=module)
 
     def __getattr__(self, name: str) -> Any:
+        # Also asked while a copy is made, before it has its module.
+        if "_module" not in self.__dict__:
+            raise AttributeError(name)
         return getattr(self._module, name)
 
 

@@ -350,6 +350,18 @@ def test_outputs_that_come_during_a_put_go_with_the_next_one():
     assert queue.statuses == [("uid", "finished")]
 
 
+def test_the_queue_travels_to_a_worker():
+    """Ray pickles the class of the agent loop with what its module names."""
+    import transfer_queue
+    from ray import cloudpickle
+
+    module = SimpleNamespace(tq=transfer_queue, list_of_dict_to_tensordict=tuple)
+    patches.outputs_put_together(module)
+    copy = cloudpickle.loads(cloudpickle.dumps(module.tq))
+    assert copy.async_kv_put is transfer_queue.async_kv_put and copy.init is transfer_queue.init
+    assert type(copy.async_kv_batch_put) is type(module.tq.async_kv_batch_put)
+
+
 def test_an_output_that_finds_no_place_is_an_error_of_its_response():
     queue = Queue()
     _, put = _agent_loop_tq(queue)
