@@ -93,7 +93,7 @@ def train(config: DictConfig) -> None:
         problems = problems or checkpoints.settle(config)
         if problems:
             preflight.print_problems(problems)
-            sys.exit(preflight.EXIT_CODE)
+            sys.exit(preflight.exit_code(problems))
         record.write_config(config.htpo.output_dir, config)
 
     try:

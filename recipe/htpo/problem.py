@@ -7,11 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that would break or falsify the run: the field, what is wrong with it, and what to do."""
+    """Something that would break or falsify the run: the field, what is wrong with it, and what to do.
+
+    `transient`: it may pass by itself, such as a node that is not back yet.
+    """
 
     field: str
     message: str
     remedy: str
+    transient: bool = False
 
     def __str__(self) -> str:
         return f"{self.field}: {self.message}\n    -> {self.remedy}"

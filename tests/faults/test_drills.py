@@ -1,106 +1,176 @@
 # Copyright 2026 The verl-htpo authors
 # SPDX-License-Identifier: Apache-2.0
-"""A cluster's accidents, on two Ray nodes of this machine: a node dies in a step; the run is asked to stop.
+"""A cluster's accidents, on two Ray nodes of this machine, met by `scripts/run_htpo_qwen.sh` as on any cluster.
 
-The same command is started each time and goes on from the last checkpoint.
+A wrong setting is final. A node dies in a step: the script starts the run again, which waits for another node and goes
+on from the last checkpoint. SIGUSR1 stops it, the same command continues, and a deadline stops that one. No process
+and no shared memory is left.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import ray
 from ray.cluster_utils import Cluster
 from training_process import ENVIRONMENT, SMALL
 
-from recipe.htpo.run import stop
+from recipe.htpo.preflight import EXIT_CODE
+from recipe.htpo.run import processes, stop
 from recipe.htpo.run.checkpoints import TRACKER
 from recipe.htpo.run.metrics_log import read_steps
 
 pytestmark = pytest.mark.faults
 
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "run_htpo_qwen.sh"
 NODE = {"num_cpus": 10, "num_gpus": 1, "object_store_memory": 300_000_000}
 TIMEOUT_S = 1500.0
+# More than a start takes here.
+MARGIN_S = 900
+SHARED_MEMORY = Path("/dev/shm")
 
 
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    for name, value in ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
-    made = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
-    yield made
-    ray.shutdown()
-    made.shutdown()
+class Drill:
+    """Two Ray nodes, and the training command on them. A run ends by itself: the cluster is not its own."""
 
+    def __init__(self, place: Path, inputs: list[str]) -> None:
+        self.output_dir = place / "run"
+        self._place = place
+        self._inputs = inputs
+        self._runs: list[subprocess.Popen[bytes]] = []
+        self._began = time.monotonic()
+        self.cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+        self.second = self.cluster.add_node(**NODE)
 
-class Run:
-    """The training command, started on the cluster. It ends by itself: the cluster is not its own."""
-
-    def __init__(self, log: Path, cluster: Cluster, overrides: list[str]) -> None:
-        self._log = log
-        with log.open("wb") as stream:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "recipe.htpo.main_htpo", "platform=cpu", *SMALL, *overrides],
-                cwd=log.parent,
-                env={**os.environ, "RAY_ADDRESS": cluster.address},
+    def start(self, *overrides: str, **environment: object) -> subprocess.Popen[bytes]:
+        """The same command each time but for what a test says."""
+        knobs = {"PYTHON": sys.executable, "BACKEND": "fsdp", "OUTPUT_DIR": self.output_dir, "NNODES": 2}
+        knobs |= {"RAY_ADDRESS": self.cluster.address, "RETRIES": 2, "RETRY_WAIT_S": 1, **environment}
+        with self.log.open("ab") as stream:
+            run = subprocess.Popen(
+                ["bash", str(SCRIPT), "platform=cpu", "layout=none", *SMALL, *self._inputs]
+                + ["trainer.total_training_steps=40", "trainer.save_freq=2", "trainer.val_before_train=False"]
+                + ["htpo.watchdog_timeout_s=300", f"htpo.deadline_margin_s={MARGIN_S}", *overrides],
+                cwd=self._place,
+                env={**os.environ, **{name: str(value) for name, value in knobs.items()}},
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
             )
+        self._runs.append(run)
+        return run
+
+    @property
+    def log(self) -> Path:
+        return self._place / "log.txt"
 
     @property
     def output(self) -> str:
-        return self._log.read_text(encoding="utf-8", errors="replace")
+        return self.log.read_text(encoding="utf-8", errors="replace")
 
-    def wait(self) -> int:
-        return self.process.wait(timeout=TIMEOUT_S)
+    def saved(self) -> int:
+        """The step of the last checkpoint."""
+        return int((self.output_dir / "checkpoints" / TRACKER).read_text())
 
-    def wait_for_step(self, output_dir: Path, step: int) -> None:
+    def say(self, what: str) -> None:
+        print(f"[{time.monotonic() - self._began:5.0f} s] {what}", flush=True)
+
+    def wait_for_step(self, run: subprocess.Popen[bytes], step: int) -> None:
         """Until `step` is in the metrics: the next one then begins."""
+        self._wait(run, lambda: step in read_steps(self.output_dir))
+
+    def wait_for_line(self, run: subprocess.Popen[bytes], words: str) -> None:
+        self._wait(run, lambda: words in self.output)
+
+    def _wait(self, run: subprocess.Popen[bytes], condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + TIMEOUT_S
-        while step not in read_steps(output_dir):
-            assert self.process.poll() is None and time.monotonic() < deadline, self.output[-6000:]
+        while not condition():
+            assert run.poll() is None and time.monotonic() < deadline, self.output[-6000:]
             time.sleep(0.2)
 
+    def close(self) -> None:
+        for run in self._runs:
+            if run.poll() is None:
+                run.terminate()
+                run.wait(timeout=120)
+        ray.shutdown()
+        self.cluster.shutdown()
 
-def test_a_node_is_lost_and_a_run_is_asked_to_stop(cluster: Cluster, fault_inputs: list[str], tmp_path: Path) -> None:
-    output_dir = tmp_path / "run"
-    overrides = [
-        *fault_inputs,
-        f"htpo.output_dir={output_dir}",
-        "trainer.nnodes=2",
-        "trainer.total_training_steps=40",
-        "trainer.save_freq=2",
-        "trainer.val_before_train=False",
-        "htpo.watchdog_timeout_s=300",
+
+@pytest.fixture
+def drill(fault_inputs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Drill]:
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    # What a lost node's processes leave becomes ours to see.
+    processes.adopt_orphans()
+    files = set(SHARED_MEMORY.iterdir())
+    made = Drill(tmp_path, fault_inputs)
+    try:
+        yield made
+    finally:
+        made.close()
+    deadline = time.monotonic() + 60
+    while (left := alive_children()) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    for process in left:
+        process.kill()
+    assert not left
+    # Those of others, of whom somebody has them open, do not count.
+    assert not {path for path in set(SHARED_MEMORY.iterdir()) - files if not is_mapped(path)}
+
+
+def alive_children() -> list[psutil.Process]:
+    return [
+        child
+        for child in psutil.Process().children(recursive=True)
+        if child.is_running() and child.status() != psutil.STATUS_ZOMBIE
     ]
 
-    def start(number: int) -> Run:
-        return Run(tmp_path / f"start_{number}.log", cluster, overrides)
 
-    def saved() -> int:
-        return int((output_dir / "checkpoints" / TRACKER).read_text())
+def is_mapped(path: Path) -> bool:
+    for pid in psutil.pids():
+        with contextlib.suppress(OSError):
+            if str(path) in Path(f"/proc/{pid}/maps").read_text():
+                return True
+    return False
 
-    lost = cluster.add_node(**NODE)
-    run = start(1)
-    run.wait_for_step(output_dir, 3)
-    cluster.remove_node(lost, allow_graceful=False)
-    code = run.wait()
-    # Neither success, nor a wrong setting, nor a request: what the scripts start again.
-    assert code not in (0, 2, stop.EXIT_CODE) and saved() >= 2
-    before = saved()
 
-    cluster.add_node(**NODE)
-    run = start(2)
-    run.wait_for_step(output_dir, before + 1)
-    run.process.send_signal(signal.SIGUSR1)
-    assert run.wait() == stop.EXIT_CODE, run.output[-6000:]
-    assert "asked to stop" in run.output and "the same command continues" in run.output
-    stopped = int((output_dir / "stopped").read_text())
+def test_a_wrong_setting_a_lost_node_a_request_and_a_deadline(drill: Drill) -> None:
+    run = drill.start("actor_rollout_ref.nccl_timeout=1200")
+    assert run.wait(TIMEOUT_S) == EXIT_CODE, drill.output[-6000:]
+    assert "actor_rollout_ref.nccl_timeout: is 1200" in drill.output and "starting it again" not in drill.output
+    drill.say("a wrong setting is refused, once")
+
+    run = drill.start()
+    drill.wait_for_step(run, 3)
+    drill.say("step 3 is done; the second node is killed")
+    drill.cluster.remove_node(drill.second, allow_graceful=False)
+    drill.wait_for_line(run, "starting it again, 1 of 2")
+    before = drill.saved()
+    drill.say(f"the run has ended and is started again; step {before} is saved; a node comes")
+    assert before >= 2
+    drill.cluster.add_node(**NODE)
+    drill.wait_for_step(run, before + 2)
+    drill.say(f"step {before + 2} is done, SIGUSR1")
+    run.send_signal(signal.SIGUSR1)
+    assert run.wait(TIMEOUT_S) == stop.EXIT_CODE, drill.output[-6000:]
+    assert "starting it again, 2 of 2" not in drill.output
+    stopped = int((drill.output_dir / "stopped").read_text())
+    drill.say(f"stopped, step {stopped} is saved")
     # Saved at the end of its step, whatever `save_freq` says.
-    assert stopped == saved() > before and max(read_steps(output_dir)) == stopped
+    assert stopped == drill.saved() > before and max(read_steps(drill.output_dir)) == stopped
+
+    # No step ends within ten seconds of the start.
+    deadline = time.time() + MARGIN_S + 10
+    run = drill.start(HTPO_DEADLINE=deadline)
+    assert run.wait(TIMEOUT_S) == stop.EXIT_CODE and time.time() < deadline, drill.output[-6000:]
+    drill.say(f"stopped before the deadline, step {drill.saved()} is saved")
+    assert drill.saved() == max(read_steps(drill.output_dir)) == stopped + 1
+    assert "s are left until the deadline" in drill.output

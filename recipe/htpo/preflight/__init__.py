@@ -16,7 +16,10 @@ from recipe.htpo.problem import Problem
 
 __all__ = ["EXIT_CODE", "Problem", "config_problems", "find_problems", "machine_problems", "print_problems"]
 
+# A wrong setting: the scripts never start it again.
 EXIT_CODE = 2
+# EX_UNAVAILABLE of sysexits.h: nodes are missing that may come. The scripts start it again.
+UNAVAILABLE = 69
 
 Check = Callable[[DictConfig], Iterator[Problem]]
 
@@ -67,6 +70,11 @@ def print_problems(problems: Sequence[Problem]) -> None:
     print(f"preflight: {len(problems)} problem{'s' if len(problems) > 1 else ''}; nothing was started", file=sys.stderr)
     for number, problem in enumerate(problems, start=1):
         print(f"{number:3d}. {problem}", file=sys.stderr)
+
+
+def exit_code(problems: Sequence[Problem]) -> int:
+    """Of a run with these problems: whether time alone may mend them."""
+    return UNAVAILABLE if all(problem.transient for problem in problems) else EXIT_CODE
 
 
 def print_warnings(config: DictConfig) -> None:

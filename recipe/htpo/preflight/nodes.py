@@ -112,6 +112,7 @@ def _resource_problems(config: DictConfig, join_timeout_s: float) -> Iterator[Pr
             f"{len(unplaced)} of them find no place; a group needs {gpus} free GPUs and {CPUS_PER_GPU * gpus} free "
             f"CPUs on one node, and the nodes have {_offer(nodes)}",
             f"add nodes, end other jobs, or lower {pool}.nnodes or {pool}.n_gpus_per_node; verl would wait for ever",
+            transient=join_timeout_s > 0,
         )
     elif cpus_left < queue:
         yield Problem(
@@ -258,7 +259,8 @@ def _report_problems(node: Node, report: Any, here: dict[str, Any], marker: str,
             if report is None
             else f"cannot run a Python function: {str(report).strip().splitlines()[-1]}"
         )
-        yield Problem(node.name, reason, "look at the node's raylet and worker logs; take it out or restart Ray on it")
+        remedy = "look at the node's raylet and worker logs; take it out or restart Ray on it"
+        yield Problem(node.name, reason, remedy, transient=True)
         return
     python = f"Python {report['versions']['Python']}, {report['executable']}"
     if report["package_error"] is not None:
