@@ -36,7 +36,7 @@ ORDER = (
 # Modules of a package's own command, which stands above all: only the package itself reads them.
 COMMANDS = {"evaluation": ("engine", "prompts", "run", "settings")}
 # What `python -m recipe.htpo.NAME` starts, or verl calls.
-ENTRY_POINTS = ("main_htpo", "verify", "reward", "preflight", "lab", "inspect", "compare")
+ENTRY_POINTS = ("main_htpo", "verify", "reward", "preflight", "lab", "evaluation", "inspect", "compare")
 
 
 def imports(path: Path) -> set[str]:
@@ -87,6 +87,20 @@ def test_an_entry_point_is_one(name):
     path = PACKAGE / f"{name}.py"
     text = (path if path.is_file() else PACKAGE / name / "__main__.py").read_text(encoding="utf-8")
     assert "def compute_score(" in text if name == "reward" else '__name__ == "__main__"' in text or "main()" in text
+
+
+def test_the_table_of_what_can_be_started_is_the_tree():
+    """Modules with an argument parser or Hydra's, and packages that are one; `reward.py` is named beside them."""
+    files = [file for top in (PACKAGE, ROOT / "data_prep") for file in top.rglob("*.py")]
+    # A child process of the verifier reads no command line.
+    modules = {
+        ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
+        for file in files
+        if '__name__ == "__main__"' in file.read_text(encoding="utf-8") and file.name != "child.py"
+    }
+    text = (PACKAGE / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `python -m (\S+)` \|", text, re.MULTILINE)) == modules
+    assert set(ENTRY_POINTS) - {"reward"} <= {module.removeprefix("recipe.htpo.") for module in modules}
 
 
 def test_the_map_in_the_readme_is_the_tree():

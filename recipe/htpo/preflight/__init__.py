@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from omegaconf import DictConfig
 
-from recipe.htpo.preflight import keys, machine, policy_loss, sizes, verl_config, warn
+from recipe.htpo.preflight import keys, machine, sizes, verl_config
 from recipe.htpo.problem import Problem
 
 __all__ = ["EXIT_CODE", "Problem", "config_problems", "find_problems", "machine_problems", "print_problems"]
@@ -26,7 +26,6 @@ Check = Callable[[DictConfig], Iterator[Problem]]
 SETTINGS: tuple[Check, ...] = (
     keys.check_missing,
     keys.check_objective,
-    policy_loss.check_policy_loss,
     keys.check_general_keys,
 )
 # What the others build upon: which engine, and that sizes are numbers.
@@ -79,7 +78,7 @@ def exit_code(problems: Sequence[Problem]) -> int:
 
 def print_warnings(config: DictConfig) -> None:
     """Print what is allowed and known to go wrong."""
-    for warning in (*warn.objective_warnings(config), *warn.rollout_warnings(config), *warn.queue_warnings(config)):
+    for warning in keys.check_warnings(config):
         print(f"warning: {warning}", flush=True)
 
 

@@ -1,32 +1,37 @@
 # Copyright 2026 The verl-htpo authors
 # SPDX-License-Identifier: Apache-2.0
-"""One table of keys: what a field may not be, given the others.
+"""One table of keys: what a field may not be, given the others; and what it may be though it is known to go wrong.
 
 A row has the field, the condition under which it is refused, the message and the remedy. The texts name settings by
 `Settings`: `{value}` is the field's own, `{actor.use_dynamic_bsz}` another one, `{found}` what the condition returned.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
-from math import inf
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from recipe.htpo.config import dump_config, objective_config
-from recipe.htpo.objective.weights import WeightConfig
-from recipe.htpo.preflight.plan.architecture import Architecture, known_architecture, known_positions
-from recipe.htpo.preflight.plan.topology import Topology, find_topology
+from recipe.htpo.objective import CELL_NAMES, CellConfig, load_preset
+from recipe.htpo.preflight.settings import (
+    ABSENT,
+    ACTOR,
+    FSDP,
+    MEGATRON,
+    MODEL,
+    ROLLOUT,
+    TRANSFORMER,
+    VERL_LOSSES,
+    Key,
+    Settings,
+    check,
+)
 from recipe.htpo.problem import Problem
 
-ACTOR = "actor_rollout_ref.actor"
-ROLLOUT = "actor_rollout_ref.rollout"
-MODEL = "actor_rollout_ref.model"
-MEGATRON = f"{ACTOR}.megatron"
-FSDP = f"{ACTOR}.fsdp_config"
-TRANSFORMER = f"{MEGATRON}.override_transformer_config"
 REPLAY = f"{ROLLOUT}.enable_rollout_routing_replay"
 OVERLONG = "reward.reward_kwargs.overlong_buffer_cfg"
+LOSS_MODE = f"{ACTOR}.policy_loss.loss_mode"
+QUEUE_UNITS = "transfer_queue.backend.SimpleStorage.num_data_storage_units"
 
 REQUIRED = (f"{MODEL}.path", "data.train_files", "data.val_files")
 TRAINER_MODES = ("htpo_sync", "htpo_colocate_async")
@@ -44,89 +49,11 @@ FULL_PRECISION = {
 # verl's default, and megatron-core's.
 ADAM_BETAS = [0.9, 0.999]
 NO_CRITIC = "set algorithm.adv_estimator=htpo and critic.enable=null"
-ABSENT = object()
-
-
-class Settings:
-    """The names that conditions and texts use."""
-
-    def __init__(self, config: DictConfig) -> None:
-        self.config = config
-        self.data, self.trainer, self.reward = config.data, config.trainer, config.reward
-        self.actor, self.rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
-        self.model, self.megatron = config.actor_rollout_ref.model, self.actor.get("megatron")
-        self.cpu = config.trainer.device == "cpu"
-        # Of the row at hand.
-        self.value: Any = None
-        self.found: Any = None
-
-    def __getitem__(self, name: str) -> Any:
-        return getattr(self, name)
-
-    @cached_property
-    def length(self) -> int:
-        """Tokens of the longest sequence."""
-        return int(self.data.max_prompt_length + self.data.max_response_length)
-
-    @cached_property
-    def ahead(self) -> int:
-        """Batches that an asynchronous trainer generates before its first step."""
-        mode = str(self.trainer.v1.trainer_mode).removeprefix("htpo_")
-        return self.trainer.v1.get(mode, {}).get("num_warmup_batches") or 0
-
-    @property
-    def ahead_and_refill(self) -> int:
-        """Batches with that of the step and one of refills."""
-        return self.ahead + 2
-
-    @cached_property
-    def weights(self) -> WeightConfig | None:
-        """The advantage transform; None too where the objective is not valid."""
-        try:
-            return objective_config(self.config).weights
-        except ValueError:
-            return None
-
-    @cached_property
-    def scored(self) -> str:
-        """Name of the transform for which the old policy's pass scores tokens, or nothing."""
-        return self.weights.name if self.weights is not None and self.weights.score_options is not None else ""
-
-    @cached_property
-    def no_scores(self) -> str:
-        return f", and no hidden states for objective.weights={self.scored}" if self.scored else ""
-
-    @cached_property
-    def topology(self) -> Topology:
-        return find_topology(self.config)
-
-    @cached_property
-    def shape(self) -> Architecture | None:
-        return known_architecture(self.config)
-
-    @cached_property
-    def positions(self) -> int | None:
-        return known_positions(self.config)
-
-    @cached_property
-    def schedule(self) -> float:
-        """Steps of the learning-rate schedule."""
-        return self.actor.optim.lr_decay_steps or self.trainer.total_training_steps or inf
-
-    @cached_property
-    def overlong(self) -> bool:
-        buffer = (self.reward.get("reward_kwargs") or {}).get("overlong_buffer_cfg")
-        return buffer is not None and buffer.enable
-
-
-class Key(NamedTuple):
-    """A row of the table."""
-
-    field: str
-    wrong: Callable[[Settings], Any]
-    message: str
-    remedy: str
-
+# What a loss was made for, or forces.
+LOSS_AGGREGATION = {"gspo": "seq-mean-token-mean", "sapo": "seq-mean-token-mean"}
+# Rules whose gradient by log-probability does not end where a token's probability has fallen, and where they apply.
+UNBOUNDED_RULES = ("penalize", "keep_gradient")
+UNBOUNDED_REGIONS = ("all", "below", "outside")
 
 # With these on, the old policy's forward pass has nothing to score tokens by -> what it lacks.
 SCORES_LACK = {
@@ -199,9 +126,46 @@ def _unread(untouched: Any) -> Callable[[Settings], bool]:
     return lambda s: s.value not in (untouched, ABSENT)
 
 
+def _other_rows(s: Settings) -> list[str]:
+    plain = load_preset("dapo").cells[1]
+    return s.cells(lambda cell: cell != plain)
+
+
+def _scales_no_kl(name: str) -> Callable[[Settings], bool]:
+    def wrong(s: Settings) -> bool:
+        return s.loss == "htpo" and not s.actor.use_kl_loss and s.cells(lambda cell: cell.kl_scale != 1)[:1] == [name]
+
+    return wrong
+
+
+def _unbounded(cell: CellConfig) -> bool:
+    return cell.rule in UNBOUNDED_RULES and cell.region in UNBOUNDED_REGIONS and cell.floor == 0
+
+
 # fmt: off
 # Whatever engine trains.
 GENERAL = (
+    # The loss is the table's, or one of verl's with a configuration that asks for nothing else
+    *(Key(f"objective.cells.{name}.kl_scale", _scales_no_kl(name), "scales a KL term that is off",
+          f"set {ACTOR}.use_kl_loss=True, or kl_scale=1")
+      for name in CELL_NAMES),
+    Key(LOSS_MODE, lambda s: s.verls_loss and _other_rows(s),
+        "is {value}, so these rows of the table would have no effect: {found}",
+        "choose a preset that is made for it (objective={made_for_loss}), or loss_mode=htpo"),
+    Key("objective.entropy_source", lambda s: s.verls_loss and s.value == "current",
+        "is current, but {loss} does not split tokens by entropy; it would be computed for nothing", "set it to old"),
+    Key("htpo.dump_tokens.steps", lambda s: s.verls_loss and s.value,
+        "asks for tokens, but {loss} is verl's loss, which says nothing of single tokens", "set it to []"),
+    Key(f"{ACTOR}.policy_loss.dro_beta", lambda s: s.loss == "dro" and not s.value,
+        "has no value, which dro needs", "set it"),
+    Key(LOSS_MODE, lambda s: s.value not in ("htpo", *VERL_LOSSES), "is {value}",
+        f"use htpo (the table), or one of verl's: {', '.join(VERL_LOSSES)}"),
+    Key(f"{ACTOR}.loss_agg_mode", lambda s: s.value != (wanted := LOSS_AGGREGATION.get(s.loss, s.value)) and [wanted],
+        "is {value}, but {loss} has {found}", "set it so"),
+    Key(f"{ACTOR}.loss_scale_factor",
+        lambda s: s.actor.loss_agg_mode == "seq-mean-token-sum-norm" and s.value is None,
+        "is not set, so verl would divide by the width of each micro-batch",
+        "set a constant, such as ${{data.max_response_length}}"),
     Key("algorithm.rollout_correction.bypass_mode", lambda s: s.value is True,
         "skips the old policy's forward pass, so there is no entropy to group tokens by{no_scores}", "set it to False"),
     # What scores tokens in the old policy's pass (THR, NTHR), and what the others read
@@ -365,29 +329,37 @@ FSDP_KEYS = (
         "is {topology.context}, but sequences are padded", f"set {MODEL}.use_remove_padding=True, or it to 1"),
     Key(REPLAY, lambda s: s.value, "is True for the replay of experts, which FSDP does not have", "set it to False"),
 )
+# Allowed, and known to go wrong.
+WARNINGS = (
+    Key("objective.cells", lambda s: s.updates > 1 and s.cells(_unbounded),
+        "floor is 0 with {updates} updates per batch: the term pushes a token on that has already fallen, without end, "
+        "and small models collapse so (docs/objectives.md). It concerns {found}",
+        "set a floor (0.7), a smaller scale, or objective=htpo"),
+    Key("objective.weights", lambda s: s.weights is not None and s.weights.name == "asymre" and s.loss != "gpg",
+        "asymre is for a loss without ratio and clip, and policy_loss.loss_mode is {loss}",
+        f"set objective=dapo {LOSS_MODE}=gpg"),
+    # vLLM computes with other numbers than the trainer, and nothing makes up for it
+    Key(f"{ROLLOUT}.quantization",
+        lambda s: s.value is not None and not (s.config.algorithm.get("rollout_correction") or {}).get("rollout_is"),
+        "is {value}: the policy that generates is not the one that is trained",
+        "set algorithm.rollout_correction.rollout_is=token and rollout_is_threshold=2.0, and watch "
+        "training/rollout_probs_diff_mean"),
+    # Storage processes carry every batch; TransferQueue's documentation advises two for a node
+    Key(QUEUE_UNITS, lambda s: s.trainer.nnodes > 1 and s.value < 2 * s.trainer.nnodes and [2 * s.trainer.nnodes],
+        "is {value} for {trainer.nnodes} nodes", "set it to at least {found}"),
+)
 # fmt: on
 
 
 def check_general_keys(config: DictConfig) -> Iterator[Problem]:
     """The rows that hold for every engine."""
-    return _check(config, GENERAL)
+    return check(config, GENERAL)
 
 
 def check_engine_keys(config: DictConfig) -> Iterator[Problem]:
     """The rows of the engine that trains."""
     megatron = config.actor_rollout_ref.actor.strategy == "megatron"
-    return _check(config, ENGINE + (MEGATRON_KEYS if megatron else FSDP_KEYS))
-
-
-def _check(config: DictConfig, keys: Sequence[Key]) -> Iterator[Problem]:
-    settings = Settings(config)
-    for key in keys:
-        settings.value = OmegaConf.select(config, key.field, default=ABSENT)
-        settings.found = key.wrong(settings)
-        if settings.found:
-            if isinstance(settings.found, list):
-                settings.found = ", ".join(map(str, settings.found))
-            yield Problem(key.field, key.message.format_map(settings), key.remedy.format_map(settings))
+    return check(config, ENGINE + (MEGATRON_KEYS if megatron else FSDP_KEYS))
 
 
 def check_missing(config: DictConfig) -> Iterator[Problem]:
@@ -408,3 +380,8 @@ def check_objective(config: DictConfig) -> Iterator[Problem]:
         dump_config(config)
     except ValueError as error:
         yield Problem("htpo.dump_tokens", str(error), "correct the field, or leave htpo.dump_tokens.steps=[]")
+
+
+def check_warnings(config: DictConfig) -> Iterator[Problem]:
+    """What a configuration without problems is warned of."""
+    return check(config, WARNINGS)

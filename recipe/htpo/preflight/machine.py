@@ -56,18 +56,20 @@ def installed_version(distribution: str) -> str | None:
         return None
 
 
+def required(config: DictConfig) -> dict[str, str]:
+    """Distribution -> versions, for the configuration's device and engine."""
+    device, megatron = config.trainer.device, config.actor_rollout_ref.actor.strategy == "megatron"
+    return REQUIRED.get(device, {}) | (MEGATRON.get(device, {}) if megatron else {})
+
+
 def check_versions(config: DictConfig) -> Iterator[Problem]:
     """verl, torch, vLLM and Megatron have the versions that this recipe was written against."""
-    device = config.trainer.device
-    if not config.htpo.check_versions or device not in REQUIRED:
-        return
-    megatron = config.actor_rollout_ref.actor.strategy == "megatron"
-    for distribution, wanted in (REQUIRED[device] | (MEGATRON[device] if megatron else {})).items():
+    for distribution, wanted in required(config).items() if config.htpo.check_versions else ():
         found = installed_version(distribution)
         if found is None or not SpecifierSet(wanted, prereleases=True).contains(found):
             needs = wanted.removeprefix("==") or "it"
             message = f"{distribution} is {found or 'not installed'}, this recipe needs {needs}"
-            yield Problem("environment", message, INSTALL[device])
+            yield Problem("environment", message, INSTALL[config.trainer.device])
 
 
 def check_deadline(config: DictConfig) -> Iterator[Problem]:
@@ -93,18 +95,16 @@ def check_plugin(config: DictConfig) -> Iterator[Problem]:
 
 def check_model_and_data(config: DictConfig) -> Iterator[Problem]:
     """Model directory, tokenizer with chat template, parquet files; prompt lengths are counted with that tokenizer."""
-    tokenizer = None
-    if config.actor_rollout_ref.model.path is not None:
-        try:
-            tokenizer = _tokenizer(config)
-        except _Unusable as error:
-            yield error.args[0]
-    if tokenizer is not None and not (
-        tokenizer.chat_template or config.actor_rollout_ref.model.get("custom_chat_template")
-    ):
+    model, tokenizer = config.actor_rollout_ref.model, None
+    if model.path is not None:
+        tokenizer = _tokenizer(str(model.path), local_files_only=config.htpo.dry_run)
+    if isinstance(tokenizer, Problem):
+        yield tokenizer
+        tokenizer = None
+    elif tokenizer is not None and not (tokenizer.chat_template or model.get("custom_chat_template")):
         yield Problem(
             MODEL,
-            f"the tokenizer of {config.actor_rollout_ref.model.path} has no chat template",
+            f"the tokenizer of {model.path} has no chat template",
             "set actor_rollout_ref.model.custom_chat_template, or use a model whose tokenizer has one",
         )
     for field in ("train_files", "val_files"):
@@ -112,26 +112,20 @@ def check_model_and_data(config: DictConfig) -> Iterator[Problem]:
             yield from _data(config, field, tokenizer)
 
 
-class _Unusable(Exception):
-    """The model cannot be used; its argument is the problem."""
-
-
-def _tokenizer(config: DictConfig) -> Any:
+def _tokenizer(path: str, local_files_only: bool) -> Any:
+    """The model's tokenizer, or the problem with it. A dry run looks at what is there and fetches nothing."""
     from transformers import AutoConfig, AutoTokenizer
 
-    path = str(config.actor_rollout_ref.model.path)
     local = Path(path).expanduser()
     if path.startswith(("/", ".", "~")) and not local.is_dir():
-        raise _Unusable(Problem(MODEL, f"no such directory: {path}", "give a Hugging Face model directory or name"))
+        return Problem(MODEL, f"no such directory: {path}", "give a Hugging Face model directory or name")
     source = str(local) if local.is_dir() else path
-    # A dry run shows what is there and fetches nothing.
-    options = {"local_files_only": config.htpo.dry_run}
     try:
-        AutoConfig.from_pretrained(source, **options)
-        return AutoTokenizer.from_pretrained(source, **options)
+        AutoConfig.from_pretrained(source, local_files_only=local_files_only)
+        return AutoTokenizer.from_pretrained(source, local_files_only=local_files_only)
     except (OSError, ValueError) as error:
         message = f"{path} cannot be loaded: {str(error).strip().splitlines()[0]}"
-        raise _Unusable(Problem(MODEL, message, "give a directory with config.json and a tokenizer")) from error
+        return Problem(MODEL, message, "give a directory with config.json and a tokenizer")
 
 
 def _data(config: DictConfig, field: str, tokenizer: Any) -> Iterator[Problem]:

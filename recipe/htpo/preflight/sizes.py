@@ -13,14 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from recipe.htpo.preflight.plan.architecture import Architecture, known_architecture
 from recipe.htpo.preflight.plan.topology import Topology, find_topology, ulysses_size
+from recipe.htpo.preflight.settings import ACTOR, FSDP, MEGATRON, REF, ROLLOUT, TRANSFORMER
 from recipe.htpo.problem import Problem
 
-ACTOR = "actor_rollout_ref.actor"
-ROLLOUT = "actor_rollout_ref.rollout"
-REF = "actor_rollout_ref.ref"
-MEGATRON = f"{ACTOR}.megatron"
-FSDP = f"{ACTOR}.fsdp_config"
-TRANSFORMER = f"{MEGATRON}.override_transformer_config"
 TENSOR, PIPELINE, VIRTUAL, EXPERT, EXPERT_TENSOR = (
     f"{MEGATRON}.{name}_parallel_size"
     for name in ("tensor_model", "pipeline_model", "virtual_pipeline_model", "expert_model", "expert_tensor")

@@ -13,11 +13,8 @@ from difflib import get_close_matches
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from recipe.htpo.preflight.settings import ACTOR, MODEL, TRANSFORMER
 from recipe.htpo.problem import Problem
-
-ACTOR = "actor_rollout_ref.actor"
-MODEL = "actor_rollout_ref.model"
-TRANSFORMER = f"{ACTOR}.megatron.override_transformer_config"
 
 # verl's `model_engine` group -> the strategies that its actor configuration is for.
 STRATEGIES = {"dp": ("fsdp2", "fsdp"), "megatron": ("megatron",)}

@@ -1,6 +1,6 @@
 # Copyright 2026 The verl-htpo authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which Ray cluster a run uses: one of its own on this machine, or one that is there already."""
+"""Which Ray cluster a run uses, one of its own on this machine or one that is there already; and which of its nodes."""
 
 import os
 
@@ -39,3 +39,22 @@ def choose(config: DictConfig) -> str | None:
         f"using the Ray cluster at {found}" + (f"; not used there: {', '.join(unused)}" if unused else ""), flush=True
     )
     return found
+
+
+class NodesInUse:
+    """The nodes on which this job's actors live. verl does not look whether they are still there."""
+
+    def __init__(self) -> None:
+        self._addresses: dict[str, str] = {}
+
+    def lost(self) -> str | None:
+        """Which of them are gone; None while all are there. Ray calls a node dead after half a minute of silence."""
+        import ray
+        from ray._private.state import actors
+
+        job = ray.JobID.from_hex(ray.get_runtime_context().get_job_id())
+        for actor in actors(job_id=job, actor_state_name="ALIVE").values():
+            self._addresses[actor["Address"]["NodeID"]] = actor["Address"]["IPAddress"]
+        dead = {node["NodeID"] for node in ray.nodes() if not node["Alive"]}
+        gone = [f"{ip} (id {node[:12]})" for node, ip in self._addresses.items() if node in dead]
+        return f"lost node {', '.join(gone)}" if gone else None

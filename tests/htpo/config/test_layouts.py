@@ -16,8 +16,8 @@ import recipe.htpo.config as package
 from recipe.htpo.config import compose
 from recipe.htpo.main_htpo import dry_run
 from recipe.htpo.preflight import config_problems
+from recipe.htpo.preflight.keys import check_warnings
 from recipe.htpo.preflight.verl_config import LAYOUT_ENGINES
-from recipe.htpo.preflight.warn import queue_warnings
 
 ROOT = Path(package.__file__).parent / "layout"
 SIZES = ["0_6b", "1_7b", "4b", "8b", "14b", "32b", "30b_a3b"]
@@ -116,11 +116,11 @@ def test_experts_are_replayed_where_megatron_trains_them(layout, config):
 
 
 def test_two_storage_processes_for_each_node_and_samples_of_the_validation(config):
-    assert list(queue_warnings(config)) == []
+    assert list(check_warnings(config)) == []
     assert config.trainer.log_val_generations > 0 and config.trainer.validation_data_dir
     wider = OmegaConf.merge(config, {"trainer": {"nnodes": 16}})
-    (warning,) = queue_warnings(wider)
-    assert "num_data_storage_units" in warning and "at least 32" in warning
+    (warning,) = check_warnings(wider)
+    assert warning.field.endswith("num_data_storage_units") and "at least 32" in warning.remedy
 
 
 def test_reference_policy_follows_the_actor(layout, config):

@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from recipe.htpo.config import compose
-from recipe.htpo.preflight import keys, sizes
+from recipe.htpo.preflight import keys, settings, sizes
 
 # Not composed by verl: the layout's group; what earlier versions had; what a run may add.
 OURS = {"layout", "reward_model.overlong_buffer", f"{keys.TRANSFORMER}.recompute_method", "data.gen_batch_size"}
@@ -25,7 +25,7 @@ def missing(config, fields):
 
 
 def test_every_row_is_about_a_field_that_there_is(composed):
-    everywhere = {key.field for key in keys.GENERAL + keys.ENGINE}
+    everywhere = {key.field for key in keys.GENERAL + keys.ENGINE + keys.WARNINGS}
     assert missing(composed["megatron"], everywhere) & missing(composed["dp"], everywhere) == set()
     assert missing(composed["megatron"], {key.field for key in keys.MEGATRON_KEYS}) == set()
     assert missing(composed["dp"], {key.field for key in keys.FSDP_KEYS}) == set()
@@ -56,11 +56,14 @@ def test_sizes_are_fields_too(composed):
 
 def test_texts_name_settings_that_there_are(composed):
     """A message that cannot be formatted would be a traceback in place of a remedy."""
-    model = keys.known_architecture(compose(["layout=fsdp/qwen3_8b"]))
+    model = settings.known_architecture(compose(["layout=fsdp/qwen3_8b"]))
     asymre = keys.objective_config(compose(["objective.weights.name=asymre"])).weights
-    for engine, table in (("megatron", keys.GENERAL + keys.ENGINE + keys.MEGATRON_KEYS), ("dp", keys.FSDP_KEYS)):
-        settings = keys.Settings(composed[engine])
-        vars(settings).update(value="VALUE", found="FOUND", shape=model, weights=asymre)
+    for engine, table in (
+        ("megatron", keys.GENERAL + keys.ENGINE + keys.MEGATRON_KEYS + keys.WARNINGS),
+        ("dp", keys.FSDP_KEYS),
+    ):
+        found = settings.Settings(composed[engine])
+        vars(found).update(value="VALUE", found="FOUND", shape=model, weights=asymre)
         for key in table:
             for text in (key.message, key.remedy):
-                assert "{" not in text.format_map(settings), key.field
+                assert "{" not in text.format_map(found).replace("${data.", ""), key.field

@@ -36,7 +36,6 @@ from recipe.htpo.preflight.plan.show import print_plan
 from recipe.htpo.preflight.plan.step_time import (
     DECODE_SHARE,
     HBM_BYTES,
-    Speed,
     Work,
     active_parameters,
     on_nodes,
@@ -242,8 +241,7 @@ def test_work_of_a_step(plan):
 
 
 WORK = Work(128, 2048, prompt_tokens=2048, response_tokens=20480, ppo_epochs=1, updates=4,
-            responses_per_rank_and_update=64, micro_batches_per_update=64)  # fmt: skip
-SPEED = Speed(concurrent=14)
+            responses_per_rank_and_update=64, micro_batches_per_update=64, concurrent=14)  # fmt: skip
 
 
 def test_active_parameters_are_those_of_the_name():
@@ -253,10 +251,10 @@ def test_active_parameters_are_those_of_the_name():
 
 
 def test_time_of_training_is_operations_over_speed():
-    time = step_time(QWEN3_8B, MEGATRON, WORK, SPEED)
+    time = step_time(QWEN3_8B, MEGATRON, WORK)
     assert time.update == 4 * time.log_prob
-    assert step_time(QWEN3_8B, MEGATRON, replace(WORK, ppo_epochs=2), SPEED).update == 2 * time.update
-    assert step_time(QWEN3_8B, MEGATRON, WORK, replace(SPEED, recomputed=0.0)).update == 3 * time.log_prob
+    assert step_time(QWEN3_8B, MEGATRON, replace(WORK, ppo_epochs=2)).update == 2 * time.update
+    assert step_time(QWEN3_8B, MEGATRON, replace(WORK, recomputed=0.0)).update == 3 * time.log_prob
     # By hand: 46.1 M tokens, 3 x (2 x 7.57 G + 2 x 36 x 4096 x 22528) operations each, 32 GPUs of 989 T at 0.44.
     by_hand = 3 * 2048 * 22528 * (2 * 7.57e9 + 2 * 36 * 4096 * 22528) / (32 * 989e12 * 0.44)
     assert time.update == pytest.approx(by_hand, rel=0.01)
@@ -265,18 +263,18 @@ def test_time_of_training_is_operations_over_speed():
 
 def test_more_nodes_are_faster_and_64_cost_more_than_one():
     """Reading the weights does not divide, so the last tokens of the longest responses end the gain."""
-    steps = [on_nodes(QWEN3_8B, MEGATRON, WORK, SPEED, nodes) for nodes in (1, 2, 4, 8, 16, 32, 64)]
+    steps = [on_nodes(QWEN3_8B, MEGATRON, WORK, nodes) for nodes in (1, 2, 4, 8, 16, 32, 64)]
     totals, costs = [step.total for step in steps], [step.gpu_hours for step in steps]
     assert totals == sorted(totals, reverse=True) and costs[-1] > 1.2 * costs[0]
     floor = 20480 * 2 * QWEN3_8B.parameters / (HBM_BYTES * DECODE_SHARE)
     assert steps[-1].generation > floor
-    assert on_nodes(QWEN3_8B, replace(MEGATRON, tensor=16), WORK, SPEED, 1) is None
+    assert on_nodes(QWEN3_8B, replace(MEGATRON, tensor=16), WORK, 1) is None
 
 
 def test_waves_of_sequences():
-    one = step_time(QWEN3_8B, MEGATRON, WORK, Speed(64)).generation
+    one = step_time(QWEN3_8B, MEGATRON, replace(WORK, concurrent=64)).generation
     # Half as many at once: the weights are read twice as often, the cache is read as often.
-    two = step_time(QWEN3_8B, MEGATRON, WORK, Speed(32)).generation
+    two = step_time(QWEN3_8B, MEGATRON, replace(WORK, concurrent=32)).generation
     weights = 20480 * 2 * QWEN3_8B.parameters / (HBM_BYTES * DECODE_SHARE)
     assert two - one == pytest.approx(weights)
 

@@ -19,8 +19,7 @@ from recipe.htpo.main_htpo import main as train_main
 from recipe.htpo.objective import preset_names
 from recipe.htpo.preflight import EXIT_CODE, config_problems, find_problems
 from recipe.htpo.preflight.__main__ import main as preflight_main
-from recipe.htpo.preflight.keys import LEGACY_KEYS
-from recipe.htpo.preflight.warn import objective_warnings, rollout_warnings
+from recipe.htpo.preflight.keys import LEGACY_KEYS, check_warnings
 from recipe.htpo.run.record import write_config
 
 ACTOR = "actor_rollout_ref.actor"
@@ -41,11 +40,11 @@ def test_so_do_the_other_presets(sound, preset):
 
 def test_an_unbounded_penalty_with_several_updates_is_warned_of(sound):
     def warnings(*overrides):
-        return list(objective_warnings(compose([*sound, *overrides])))
+        return [str(warning) for warning in check_warnings(compose([*sound, *overrides]))]
 
     assert warnings("objective=htpo") == warnings("objective=dapo") == []
     (warning,) = warnings("objective=htpo_paper")
-    assert "objective.cells.hard_wrong_high.floor is 0 with" in warning and "easy_wrong_high" in warning
+    assert "objective.cells: floor is 0 with" in warning and "hard_wrong_high, easy_wrong_high" in warning
     assert warnings("objective=ce_gppo")
     floors = [f"objective.cells.{name}.floor=0.7" for name in ("hard_wrong_high", "easy_wrong_high")]
     assert warnings("objective=htpo_paper", *floors) == []
@@ -55,16 +54,16 @@ def test_an_unbounded_penalty_with_several_updates_is_warned_of(sound):
 
 
 def test_asymre_with_a_clipped_loss_is_warned_of(sound):
-    (warning,) = objective_warnings(compose([*sound, "objective=dapo", "objective.weights.name=asymre"]))
-    assert "loss_mode=gpg" in warning
+    (warning,) = check_warnings(compose([*sound, "objective=dapo", "objective.weights.name=asymre"]))
+    assert "loss_mode=gpg" in warning.remedy
 
 
 def test_quantized_generation_without_a_correction_is_warned_of(sound):
     fp8 = f"{ROLLOUT}.quantization=fp8"
-    assert list(rollout_warnings(compose(sound))) == []
-    (warning,) = rollout_warnings(compose([*sound, fp8]))
-    assert "quantization is fp8" in warning and "rollout_is=token" in warning
-    assert list(rollout_warnings(compose([*sound, fp8, "algorithm.rollout_correction.rollout_is=token"]))) == []
+    assert list(check_warnings(compose(sound))) == []
+    (warning,) = check_warnings(compose([*sound, fp8]))
+    assert warning.field == f"{ROLLOUT}.quantization" and "rollout_is=token" in warning.remedy
+    assert list(check_warnings(compose([*sound, fp8, "algorithm.rollout_correction.rollout_is=token"]))) == []
 
 
 # What is broken -> the field that is named, words of the message, words of the remedy.

@@ -65,6 +65,12 @@ def test_a_failing_look_is_no_progress_and_no_end_of_the_watch():
     assert "no progress for 0 s in x" in result.stderr
 
 
+def test_what_is_lost_ends_it_at_once():
+    result = run("Watchdog(60, lost=lambda: 'lost node 7').start('generation of step 1')\ntime.sleep(60)\n")
+    assert result.returncode == EXIT_CODE
+    assert result.stderr == "HTPO watchdog: lost node 7 in generation of step 1; ending the run.\n"
+
+
 def test_it_leaves_no_thread_behind():
     before = threading.active_count()
     watchdog = Watchdog(timeout_s=100)

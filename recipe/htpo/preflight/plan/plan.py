@@ -2,15 +2,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """The plan of a run: everything that `show` prints, as numbers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 from omegaconf import DictConfig
 
 from recipe.htpo.preflight.plan import memory
-from recipe.htpo.preflight.plan.architecture import Architecture, UnknownArchitectureError, find_architecture
+from recipe.htpo.preflight.plan.architecture import (
+    Architecture,
+    UnknownArchitectureError,
+    find_architecture,
+    known_architecture,
+)
 from recipe.htpo.preflight.plan.memory import MemorySettings, PhaseMemory
-from recipe.htpo.preflight.plan.step_time import Speed, StepTime, Work, on_nodes, step_time
+from recipe.htpo.preflight.plan.step_time import StepTime, Work, on_nodes, step_time
 from recipe.htpo.preflight.plan.topology import Topology, find_topology
 
 GIB = 2**30
@@ -78,9 +83,10 @@ def make_plan(config: DictConfig) -> Plan:
         needs = _memory(config, topology, model, settings)
         rollout = config.actor_rollout_ref.rollout
         running = min(needs.full_sequences_per_replica, rollout.max_num_seqs * rollout.data_parallel_size)
-        speed = Speed(running, settings.recomputed, settings.rollout_weight_bytes)
-        time = step_time(model, topology, work, speed)
-        steps = {nodes: on_nodes(model, topology, work, speed, nodes) for nodes in NODES}
+        fast = {"recomputed": settings.recomputed, "weight_bytes": settings.rollout_weight_bytes}
+        work = replace(work, concurrent=running, **fast)
+        time = step_time(model, topology, work)
+        steps = {nodes: on_nodes(model, topology, work, nodes) for nodes in NODES}
         growth = {nodes: step for nodes, step in steps.items() if step is not None}
     return Plan(
         topology=topology,
@@ -98,10 +104,8 @@ def make_plan(config: DictConfig) -> Plan:
 
 def checkpoint_estimate(config: DictConfig) -> int | None:
     """Bytes of one checkpoint, None where the model is unknown."""
-    actor, path = config.actor_rollout_ref.actor, config.actor_rollout_ref.model.path
-    try:
-        model = find_architecture(str(path))
-    except UnknownArchitectureError:
+    actor, model = config.actor_rollout_ref.actor, known_architecture(config)
+    if model is None:
         return None
     megatron = actor.strategy == "megatron"
     return memory.checkpoint_bytes(

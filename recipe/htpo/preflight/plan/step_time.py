@@ -53,7 +53,7 @@ class StepTime:
 
 @dataclass(frozen=True)
 class Work:
-    """What one step does; token counts are upper limits, all sequences at full length."""
+    """What one step does; token counts are upper limits, all sequences at full length. The last fields say how fast."""
 
     prompts: int
     responses: int
@@ -63,6 +63,11 @@ class Work:
     updates: int
     responses_per_rank_and_update: int
     micro_batches_per_update: int
+    # Sequences that a vLLM replica runs at once, share of the layers that the update computes again, bytes of a weight
+    # of vLLM's layers.
+    concurrent: int = 1
+    recomputed: float = 1.0
+    weight_bytes: int = 2
 
     @property
     def sequence_tokens(self) -> int:
@@ -73,17 +78,6 @@ class Work:
     def tokens(self) -> int:
         """Tokens of a step."""
         return self.responses * self.sequence_tokens
-
-
-@dataclass(frozen=True)
-class Speed:
-    """What the speed depends on: sequences that run at once in a vLLM replica, the share of the layers that the update
-    computes again, bytes of a weight of vLLM's layers.
-    """
-
-    concurrent: int
-    recomputed: float = 1.0
-    weight_bytes: int = 2
 
 
 def active_parameters(model: Architecture) -> int:
@@ -98,30 +92,30 @@ def forward_flops_per_token(model: Architecture, length: int) -> float:
     return 2 * active_parameters(model) + 2 * model.num_layers * model.query_size * length
 
 
-def step_time(model: Architecture, topology: Topology, work: Work, speed: Speed) -> StepTime:
+def step_time(model: Architecture, topology: Topology, work: Work) -> StepTime:
     """The model above; whole waves of sequences where a replica cannot run all of its own at once."""
     length = work.sequence_tokens
     # Of a forward pass: the published share counts three of the four that those runs made.
     rate = topology.world * PEAK_FLOPS * MFU[topology.engine, bool(model.num_experts)] * 4 / 3
     forward = work.responses * length * forward_flops_per_token(model, length) / rate
     mine = ceil(work.responses / topology.rollout_replicas)
-    running = max(min(mine, speed.concurrent), 1)
-    weights = rollout_weight_bytes(model, speed.weight_bytes) / topology.rollout_tensor
+    running = max(min(mine, work.concurrent), 1)
+    weights = rollout_weight_bytes(model, work.weight_bytes) / topology.rollout_tensor
     context = work.prompt_tokens + work.response_tokens / 2
     cache = running / topology.rollout_data * context * kv_bytes_per_token(model, topology.rollout_tensor)
     decoding = work.response_tokens * (weights + cache) / (HBM_BYTES * DECODE_SHARE)
     return StepTime(
         generation=ceil(mine / running) * decoding,
         log_prob=forward,
-        update=(3 + speed.recomputed) * forward * work.ppo_epochs,
+        update=(3 + work.recomputed) * forward * work.ppo_epochs,
         sync=weights / SYNC_BYTES,
         gpus=topology.world,
     )
 
 
-def on_nodes(model: Architecture, topology: Topology, work: Work, speed: Speed, nodes: int) -> StepTime | None:
+def on_nodes(model: Architecture, topology: Topology, work: Work, nodes: int) -> StepTime | None:
     """The same step on another number of nodes; None where they hold no whole group of GPUs."""
     world = nodes * topology.gpus_per_node
     if world % topology.model_parallel or world % topology.rollout_replica:
         return None
-    return step_time(model, replace(topology, nodes=nodes), work, speed)
+    return step_time(model, replace(topology, nodes=nodes), work)
