@@ -175,7 +175,7 @@ def transform_call(name: str, data: dict[str, torch.Tensor]) -> Call:
 
 def score_calls(options: dict[str, Any], device: torch.device) -> tuple[Call, Call, str, int]:
     """The scores of one prompt, the head's part of the old policy's pass over its tokens, their shape and plane."""
-    responses, length, hidden_size, vocabulary = SCORED.get(device.type, SCORED["cuda"])
+    responses, length, hidden_size, vocabulary = SCORED["cpu" if device.type == "cpu" else "cuda"]
     generator, dtype = torch.Generator().manual_seed(0), torch.float32 if device.type == "cpu" else torch.bfloat16
     tokens = responses * length
     hidden = torch.randn(tokens, hidden_size, generator=generator).to(device, dtype)

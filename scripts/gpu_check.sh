@@ -5,7 +5,7 @@
 #
 # In this order: the packages, the objective's benchmark, THR's benchmark, one step with FSDP2, one step with Megatron,
 # generation by vLLM after a weight synchronisation, twenty steps of the demo. It takes a small model that is made here and
-# needs no network. A line is `ok`, `FAIL` or `skip` with the reason; the exit code is 1 when one failed. --dry-run prints
+# needs no network. A line is `ok`, or `FAIL` with the reason; the exit code is 1 when one failed. --dry-run prints
 # the commands and what this machine lacks, and runs none of them.
 #
 # Knobs:
@@ -49,7 +49,7 @@ data="$output_dir/data" model="$output_dir/model"
 export HF_HUB_OFFLINE=1
 failed=0
 
-# ok, FAIL or skip; name; why or how long.
+# ok or FAIL; name; why or how long.
 line() {
   printf '%-4s  %-9s  %s\n' "$1" "$2" "$3"
   [[ "$1" != FAIL ]] || failed=1
@@ -80,13 +80,8 @@ check() {
   set -e
   case "$code" in
     0) line ok "$name" "$((SECONDS - started)) s; $log" ;;
-    77) line skip "$name" "$(tail -n 1 "$log")" ;;
     *) line FAIL "$name" "exit code $code; $log: $(tail -n 1 "$log")" ;;
   esac
-}
-skip() {
-  printf '%s\n' "$1"
-  exit 77
 }
 
 packages() {
@@ -103,12 +98,7 @@ assert torch.cuda.is_available(), 'torch sees no GPU'
 print(torch.cuda.get_device_name(), torch.__version__, vllm.__version__, torch.version.cuda)"
 }
 objective() { try "$python" "$root/scripts/bench.py" loss --device cuda --json "$output_dir/objective.json"; }
-thr() {
-  if ! "$dry_run" && ! "$python" "$root/scripts/bench.py" --help | grep -q weights; then
-    skip "scripts/bench.py has no benchmark of the weights"
-  fi
-  try "$python" "$root/scripts/bench.py" weights --device cuda --json "$output_dir/thr.json"
-}
+thr() { try "$python" "$root/scripts/bench.py" weights --device cuda --json "$output_dir/thr.json"; }
 # Model and data of the demo, once.
 inputs() {
   set -e

@@ -2,10 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """`scripts/gpu_check.sh` without a GPU: its runs are sound configurations, its result lines are true."""
 
+import json
 import os
+import runpy
 import shlex
 
 import pytest
+import torch
 from script_support import ROOT, SCRIPTS, run_script
 
 from recipe.htpo.config import compose
@@ -18,7 +21,6 @@ CHECKS = ["packages", "objective", "thr", "fsdp", "megatron", "vllm", "demo"]
 SMI = "#!/usr/bin/env bash\necho 'a GPU, 580.0, 81559 MiB'\n"
 PYTHON = """#!/usr/bin/env bash
 echo "$*"
-[[ "$*" != *--help* ]] || echo "$HELP"
 [[ -z "$FAILS" || "$*" != *$FAILS* ]] || { echo "it broke"; exit 3; }
 """
 
@@ -29,13 +31,13 @@ def stand_ins(tmp_path):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
     path = f"{tmp_path}:{os.environ['PATH']}"
-    return {"PATH": path, "PYTHON": tmp_path / "python", "OUTPUT_DIR": tmp_path / "out", "FAILS": "", "HELP": "weights"}
+    return {"PATH": path, "PYTHON": tmp_path / "python", "OUTPUT_DIR": tmp_path / "out", "FAILS": ""}
 
 
 def results(finished):
     """Name -> how it ended, in order."""
     lines = [line.split() for line in finished.stdout.splitlines()]
-    return {words[1]: words[0] for words in lines if words[0] in ("ok", "FAIL", "skip")}
+    return {words[1]: words[0] for words in lines if words[0] in ("ok", "FAIL")}
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +69,24 @@ def test_the_runs_are_sound(commands, tmp_path, check, steps):
     assert config.actor_rollout_ref.actor.strategy == ("megatron" if check == "megatron" else "fsdp2")
 
 
+@pytest.mark.parametrize("what, row", [("loss", "htpo"), ("weights", "w_reinforce")])
+def test_the_benchmarks_that_it_calls(tmp_path, monkeypatch, what, row):
+    """One small row of each, with its peer."""
+    bench = runpy.run_path(str(SCRIPTS / "bench.py"))
+    threads = torch.get_num_threads()
+    # What its functions read are the names of its own module.
+    monkeypatch.setitem(bench["main"].__globals__, "SHAPES", ((8, 32),))
+    monkeypatch.setitem(bench["main"].__globals__, "SCORED", {"cpu": (8, 4, 8, 64)})
+    try:
+        bench["main"]([what, "--rows", row, "--repeats", "1", "--json", str(tmp_path / "rows.json")])
+    finally:
+        torch.set_num_threads(threads)
+    (result,) = json.loads((tmp_path / "rows.json").read_text())
+    assert result["name"] == row and result["ratio"] > 0 and result["ms"] > 0 and result["peak_planes"] > 0
+    with pytest.raises(SystemExit):
+        bench["main"]([what, "--rows", "no_such_row"])
+
+
 def test_every_check_says_how_it_ended(stand_ins):
     finished = run_script(SCRIPT, **stand_ins)
     assert finished.returncode == 0, finished.stdout + finished.stderr
@@ -81,12 +101,6 @@ def test_a_failure_is_told_and_the_others_go_on(stand_ins):
     assert results(finished) == dict.fromkeys(CHECKS, "ok") | {"vllm": "FAIL"}
     assert "exit code 3" in finished.stdout and "it broke" in finished.stdout
     assert "read_steps" not in (stand_ins["OUTPUT_DIR"] / "vllm.log").read_text()
-
-
-def test_what_is_not_there_is_skipped_with_the_reason(stand_ins):
-    finished = run_script(SCRIPT, **stand_ins | {"HELP": "loss"})
-    assert finished.returncode == 0 and results(finished)["thr"] == "skip"
-    assert "has no benchmark of the weights" in finished.stdout
 
 
 def test_some_checks_only(stand_ins):

@@ -42,6 +42,8 @@ def training(tmp_path):
         (7, {"RETRIES": 2}, 7, 3),
         # The watchdog's
         (70, {"RETRIES": 1}, 70, 2),
+        # Nodes that did not come
+        (69, {"RETRIES": 1}, 69, 2),
         (7, {"RETRIES": 0}, 7, 1),
         # A wrong setting; it saved and stopped; it is done
         (2, {}, 2, 1),

@@ -9,6 +9,8 @@ import pytest
 import torch
 import torch.distributed as dist
 from megatron.core import parallel_state
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 TOKENS, HIDDEN, VOCAB = 37, 16, 101
 
@@ -65,3 +67,36 @@ def test_megatrons_entropy_in_chunks_is_that_of_all_tokens_at_once(inputs, one_r
             chunks = vocab_parallel_entropy_with_chunking(logits.clone(), chunk_size=chunk_size)
             torch.testing.assert_close(whole, chunks, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(whole[0], by_logits(hidden, weights), rtol=1e-4, atol=1e-5)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Elements of the largest tensor that operations make; views of `given` are none."""
+
+    def __init__(self, given: torch.Tensor) -> None:
+        super().__init__()
+        self._given = given.untyped_storage().data_ptr()
+        self.elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for made in tree_leaves(result):
+            if isinstance(made, torch.Tensor) and made.untyped_storage().data_ptr() != self._given:
+                self.elements = max(self.elements, made.numel())
+        return result
+
+
+def test_entropies_in_chunks_make_nothing_of_vocabulary_size_for_all_tokens(inputs, one_rank):
+    """Of both engines' old-policy pass in the layouts; the same without chunks do."""
+    from verl.utils.megatron.tensor_parallel import vocab_parallel_entropy_with_chunking
+    from verl.utils.torch_functional import entropy_from_logits, entropy_from_logits_with_chunking
+
+    hidden, weights, _ = inputs
+    logits, chunk_size = (hidden @ weights.t())[None], 8
+    with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+        with LargestTensor(logits) as megatron:
+            vocab_parallel_entropy_with_chunking(logits, chunk_size=chunk_size)
+        with LargestTensor(logits) as fsdp:
+            entropy_from_logits_with_chunking(logits[0], chunk_size=chunk_size)
+        with LargestTensor(logits) as whole:
+            entropy_from_logits(logits[0])
+    assert megatron.elements <= chunk_size * VOCAB >= fsdp.elements and whole.elements == TOKENS * VOCAB

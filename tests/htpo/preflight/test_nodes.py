@@ -20,8 +20,9 @@ import ray
 from ray.cluster_utils import Cluster
 
 from recipe.htpo.config import compose
-from recipe.htpo.preflight import node_probe, nodes
+from recipe.htpo.preflight import EXIT_CODE, UNAVAILABLE, exit_code, node_probe, nodes
 from recipe.htpo.preflight.nodes import CPUS_PER_GPU, Node, node_problems
+from recipe.htpo.problem import Problem
 
 RESOURCES = {"num_cpus": 6, "num_gpus": 1, "object_store_memory": 100_000_000}
 
@@ -63,6 +64,16 @@ def test_the_queue_needs_cpus_beside_the_workers(monkeypatch, cpus: int, lacks: 
     assert len(problems) == lacks
     if lacks:
         assert problems[0].field.endswith("num_data_storage_units") and "9 CPUs" in problems[0].message
+
+
+@pytest.mark.parametrize("waits_s, code", [(0.0, EXIT_CODE), (0.001, UNAVAILABLE)])
+def test_nodes_that_may_still_come_are_no_wrong_setting(monkeypatch, waits_s: float, code: int) -> None:
+    """Unlike those of a Ray that the run has started itself, which has what it has."""
+    monkeypatch.setattr(nodes, "_alive_nodes", lambda: [])
+    monkeypatch.setattr(nodes, "POLL_S", 0.0)
+    problems = list(nodes._resource_problems(compose(["layout=fsdp/qwen3_0_6b"]), waits_s))
+    assert exit_code(problems) == code
+    assert exit_code([*problems, Problem("field", "is wrong", "mend it")]) == EXIT_CODE
 
 
 @pytest.mark.parametrize(
