@@ -35,6 +35,9 @@ TIMEOUT_S = 1500.0
 # More than a start takes here.
 MARGIN_S = 900
 SHARED_MEMORY = Path("/dev/shm")
+# Ray would place actors at random: the trainer belongs on the node that stays, beside the command. When its own node is
+# lost, the command sees that at once.
+ON_THE_HEAD = {"RAY_scheduler_top_k_absolute": "1", "RAY_scheduler_top_k_fraction": "0"}
 
 
 class Drill:
@@ -106,7 +109,7 @@ class Drill:
 
 @pytest.fixture
 def drill(fault_inputs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Drill]:
-    for name, value in ENVIRONMENT.items():
+    for name, value in (ENVIRONMENT | ON_THE_HEAD).items():
         monkeypatch.setenv(name, value)
     # What a lost node's processes leave becomes ours to see.
     processes.adopt_orphans()
