@@ -106,6 +106,12 @@ def select(
             file=selection.verdicts,
             remedy=f"the verdict file must repeat extra_info.{selection.verdict_key}; see --verdict-key",
         )
+    if complement is not None and all(chosen):
+        raise DataError(
+            "every row was chosen, so none is left for the complement; nothing was written",
+            file=complement,
+            remedy="leave out --complement, or choose fewer rows",
+        )
     schema = contract_schema(path)
     for written, side in zip(outs, ("chosen", "complement"), strict=False):
         batches = _chosen_batches(path, chosen, rates)

@@ -124,6 +124,15 @@ def test_range_and_complement_are_a_disjoint_split(rated: Path, tmp_path: Path) 
     assert [len(read(path)) for path in (drawn, others)] == [3, 5]
 
 
+def test_an_empty_complement_is_refused_before_anything_is_written(
+    rated: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out, rest = tmp_path / "all.parquet", tmp_path / "rest.parquet"
+    assert main(["select", str(rated), "--out", str(out), "--complement", str(rest)]) == 1
+    assert "none is left for the complement; nothing was written" in capsys.readouterr().err
+    assert not out.exists() and not rest.exists()
+
+
 @pytest.mark.parametrize("target", ["rated", "mid"])
 def test_a_complement_never_overwrites(rated: Path, tmp_path: Path, capsys: pytest.CaptureFixture, target: str) -> None:
     out = tmp_path / "mid.parquet"
