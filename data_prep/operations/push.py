@@ -5,6 +5,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from data_prep.errors import DataError
 from data_prep.operations.card import Published, card, licences, published
@@ -40,7 +41,7 @@ def push(planned: Plan, private: bool = False, revision: str | None = None) -> s
 
     operations = [CommitOperationAdd(file.name, str(file.path)) for file in planned.files]
     operations.append(CommitOperationAdd(CARD, planned.card.encode()))
-    where = {"repo_id": planned.repository, "repo_type": "dataset"}
+    where: dict[str, Any] = {"repo_id": planned.repository, "repo_type": "dataset"}
     hub = HfApi()
     try:
         hub.create_repo(**where, private=private, exist_ok=True)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A comparison as Markdown, for a page of the project: what happened in training, pass@k, and differences."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -85,7 +85,7 @@ def _differences(found: Population, ks: Sequence[int]) -> str:
     return _table([*head, f"smallest pass@{ks[0]} difference found with 80 %"], rows)
 
 
-def _by_verdict(verdicts: dict[int, str]) -> Iterable[tuple[str, list[int]]]:
+def _by_verdict(verdicts: Mapping[int, str]) -> Iterable[tuple[str, list[int]]]:
     for verdict in ("better", "worse"):
         if at := [k for k, given in verdicts.items() if given == verdict]:
             yield verdict, at

@@ -175,7 +175,9 @@ class _PutTogether:
     async def _put_all(self, kind: Any, partition_id: str) -> None:
         while batch := self._waiting[kind]:
             self._waiting[kind] = []
-            keys, fields, tags = ([item for part in batch for item in part[i]] for i in range(3))
+            keys = [key for part in batch for key in part[0]]
+            fields = [field for part in batch for field in part[1]]
+            tags = [tag for part in batch for tag in part[2]]
             error: Exception | None = None
             try:
                 await self._put(keys=keys, fields=self._to_tensordict(fields), tags=tags, partition_id=partition_id)

@@ -83,8 +83,9 @@ def make_plan(config: DictConfig) -> Plan:
         needs = _memory(config, topology, model, settings)
         rollout = config.actor_rollout_ref.rollout
         running = min(needs.full_sequences_per_replica, rollout.max_num_seqs * rollout.data_parallel_size)
-        fast = {"recomputed": settings.recomputed, "weight_bytes": settings.rollout_weight_bytes}
-        work = replace(work, concurrent=running, **fast)
+        work = replace(
+            work, concurrent=running, recomputed=settings.recomputed, weight_bytes=settings.rollout_weight_bytes
+        )
         time = step_time(model, topology, work)
         steps = {nodes: on_nodes(model, topology, work, nodes) for nodes in NODES}
         growth = {nodes: step for nodes, step in steps.items() if step is not None}
