@@ -69,18 +69,24 @@ forms() {
 }
 
 # Tables of docs/study.md and its pictures, from what is finished.
-page() {
-  local name arm found
-  for name in off_policy near_policy countdown; do
-    found=()
-    for arm in dapo htpo htpo_paper htpo_released entropy_80_20 ce_gppo thr_exploit thr_explore \
-      htpo_random_split entropy_80_20_random_split dapo_random_reward; do
-      if [[ -d "$out/$name/$arm" ]]; then found+=("$out/$name/$arm"); fi
-    done
-    if ((${#found[@]} > 1)); then
-      "$python" -m recipe.htpo.compare "${found[@]}" --out "docs/study/$name" --into docs/study.md
-    fi
+tables() {
+  local name="$1" results="$2" arm found=()
+  shift 2
+  for arm in "$@"; do
+    if [[ -d "$results/$arm" ]]; then found+=("$results/$arm"); fi
   done
+  if ((${#found[@]} > 1)); then
+    "$python" -m recipe.htpo.compare "${found[@]}" --out "docs/study/$name" --into docs/study.md
+  fi
+}
+page() {
+  local name
+  for name in off_policy near_policy countdown; do
+    tables "$name" "$out/$name" dapo htpo htpo_random_split htpo_paper htpo_released entropy_80_20 \
+      entropy_80_20_random_split ce_gppo thr_exploit thr_explore dapo_random_reward
+  done
+  # Of an earlier commit: 8 samples, arms that are not run again.
+  tables first_series docs/study/first_series/off_policy dapo htpo detach_only htpo_paper ce_gppo
 }
 
 if [[ "${parts[*]}" != page ]]; then "$python" -m recipe.htpo.lab.warmup --out "$model" --evaluation-prompts 0; fi

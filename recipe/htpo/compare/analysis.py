@@ -196,7 +196,10 @@ def _population(comparison: Comparison, source: str, name: str, prompts: list[st
         for arm in comparison.arms
         if (evaluated := arm.evaluated(source))
     }
-    ks = powers_of_two(min(outcomes.least_samples for by_run in last.values() for outcomes in by_run.values()))
+    least = {arm: min(outcomes.least_samples for outcomes in by_run.values()) for arm, by_run in last.items()}
+    ks = powers_of_two(max(least.values()))
+    # An arm with fewer samples than the others has the smaller budgets.
+    ks_of = {arm: tuple(k for k in ks if k <= samples) for arm, samples in least.items()}
     starts = _starts([run for arm in comparison.arms for run in arm.evaluated(source)], source)
     starts = [start.take(prompts) for start in starts if set(prompts) <= set(start.prompts)]
     start_ks = tuple(k for k in ks if starts and k <= min(start.least_samples for start in starts))
@@ -206,7 +209,7 @@ def _population(comparison: Comparison, source: str, name: str, prompts: list[st
         prompts=prompts,
         ks=tuple(ks),
         start=pass_curve(starts, start_ks) if starts else None,
-        curves={arm: pass_curve(list(outcomes.values()), ks) for arm, outcomes in last.items()},
+        curves={arm: pass_curve(list(outcomes.values()), ks_of[arm]) for arm, outcomes in last.items()},
         differences={},
         pairing={},
     )
@@ -220,16 +223,22 @@ def _population(comparison: Comparison, source: str, name: str, prompts: list[st
     for arm, outcomes in last.items():
         if arm == comparison.baseline:
             continue
+        both = min(ks_of[arm], ks_of[comparison.baseline], key=len)
         common = [key for key in outcomes if key in reference and key[0] == "seed"]
         if common:
-            estimate = difference([outcomes[key] for key in common], [reference[key] for key in common], ks)
+            estimate = difference([outcomes[key] for key in common], [reference[key] for key in common], both)
             found.pairing[arm] = f"{len(common)} paired seed{'s' if len(common) > 1 else ''}"
         else:
-            estimate = difference(list(outcomes.values()), list(reference.values()), ks, paired=False)
+            estimate = difference(list(outcomes.values()), list(reference.values()), both, paired=False)
             found.pairing[arm] = f"{len(outcomes)} and {len(reference)} runs, prompts paired"
         found.differences[arm] = estimate
-    found.decisions = {k: decide(found.differences, k) for k in sorted({ks[0], ks[-1]})}
+    found.decisions = {k: decisions_at(found, k) for k in sorted({ks[0], ks[-1]})}
     return found
+
+
+def decisions_at(found: Population, k: int) -> dict[str, Decision]:
+    """Verdicts on the arms that have so many samples."""
+    return decide({arm: estimate for arm, estimate in found.differences.items() if k in estimate.ks}, k)
 
 
 def _key(run: Run, place: int) -> tuple[str, int]:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from recipe.htpo.compare.analysis import Arm, Comparison, Population
+from recipe.htpo.compare.analysis import Arm, Comparison, Population, decisions_at
 from recipe.htpo.compare.runs import CompareError, Run
-from recipe.htpo.evaluation import Estimate, band_verdicts, decide
+from recipe.htpo.evaluation import Estimate, band_verdicts, difference
 
 
 def write_into(file: Path, name: str, comparison: Comparison) -> None:
@@ -29,15 +29,19 @@ def write_into(file: Path, name: str, comparison: Comparison) -> None:
 
 
 def tables(comparison: Comparison) -> str:
-    """Two tables for each source, on all its prompts; notes below."""
+    """Three tables for each source, on all its prompts; notes below."""
     parts = []
     for found in comparison.populations:
         if found.name != "all":
             continue
         ks = _shown(found.ks)
-        samples = min(run.evaluations[run.last_step][found.source].least_samples for run in _runs(comparison, found))
-        parts.append(f"{found.source}: {len(found.prompts)} held-out prompts, {samples} samples each.")
+        fewer = [f"`{arm}` {curve.ks[-1]}" for arm, curve in found.curves.items() if curve.ks != found.ks]
+        but = f" ({', '.join(fewer)})" if fewer else ""
+        parts.append(f"{found.source}: {len(found.prompts)} held-out prompts, {found.ks[-1]} samples each{but}.")
         parts.append(_arms(comparison, found, ks))
+        if changes := _changes(comparison, found):
+            parts.append("Change from before training, in points, 95 % interval (of one run: for other prompts alone):")
+            parts.append(changes)
         if found.differences:
             parts.append(f"Difference to `{comparison.baseline}` in points, 95 % interval, Holm's p over the arms:")
             parts.append(_differences(found, ks))
@@ -47,10 +51,6 @@ def tables(comparison: Comparison) -> str:
 def _shown(ks: Sequence[int]) -> list[int]:
     """The smallest, the middle and the largest budget."""
     return sorted({ks[0], ks[len(ks) // 2], ks[-1]})
-
-
-def _runs(comparison: Comparison, found: Population) -> list[Run]:
-    return [run for arm in comparison.arms for run in arm.evaluated(found.source)]
 
 
 def _arms(comparison: Comparison, found: Population, ks: Sequence[int]) -> str:
@@ -68,15 +68,40 @@ def _arms(comparison: Comparison, found: Population, ks: Sequence[int]) -> str:
     return _table([*head, "ended early", *(f"pass@{k}" for k in ks)], rows)
 
 
+def _changes(comparison: Comparison, found: Population) -> str:
+    """Every run against its own model before training, at every budget."""
+    rows = []
+    for arm in comparison.arms:
+        pairs = [
+            (run.evaluations[run.last_step][found.source].take(found.prompts), start.take(found.prompts))
+            for run in arm.evaluated(found.source)
+            if run.last_step and (start := run.evaluations.get(0, {}).get(found.source))
+            if set(found.prompts) <= set(start.prompts)
+        ]
+        if pairs:
+            least = min(outcomes.least_samples for pair in pairs for outcomes in pair)
+            ks = [k for k in found.ks if k <= least]
+            change = difference([after for after, _ in pairs], [before for _, before in pairs], ks)
+            cells = [_points(change.value[i], change.low[i], change.high[i]) for i in range(len(ks))]
+            cells += ["-"] * (len(found.ks) - len(ks))
+            rows.append([f"`{arm.name}`", str(len(pairs)), *cells])
+    return _table(["arm", "runs", *(f"pass@{k}" for k in found.ks)], rows) if rows else ""
+
+
+def _points(value: float, low: float, high: float) -> str:
+    return f"{100 * value:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+
+
 def _differences(found: Population, ks: Sequence[int]) -> str:
-    decisions = {k: decide(found.differences, k) for k in ks}
+    decisions = {k: decisions_at(found, k) for k in ks}
     rows = []
     for arm, estimate in found.differences.items():
         cells = []
         for k in ks:
-            one = decisions[k][arm]
-            interval = f"{100 * one.value:+.1f} ({100 * one.low:+.1f} to {100 * one.high:+.1f})"
-            cells.append(f"{interval}, p {one.adjusted_p_value:.2g}: **{one.verdict}**")
+            if (one := decisions[k].get(arm)) is None:
+                cells.append("-")
+                continue
+            cells.append(f"{_points(one.value, one.low, one.high)}, p {one.adjusted_p_value:.2g}: **{one.verdict}**")
         verdicts = band_verdicts(estimate)
         whole = [f"{verdict} at k = {', '.join(map(str, at))}" for verdict, at in _by_verdict(verdicts)]
         needed = f"{100 * estimate.detectable[estimate.at(ks[0])]:.1f}"

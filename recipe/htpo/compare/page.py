@@ -51,7 +51,7 @@ def results(comparison: Comparison, found: Population) -> list[dict[str, Any]]:
     """A row per arm: its runs, pass@k with intervals, difference to the baseline; before training first."""
     rows: list[dict[str, Any]] = []
     if found.start is not None:
-        values = [_interval(found.start, k) if k in found.start.ks else "-" for k in ends(found)]
+        values = [_interval(found.start, k) for k in ends(found)]
         rows.append({"arm": "before training", "seeds": "", "values": values, "differences": ["" for _ in values]})
     for arm in comparison.arms:
         if arm.name not in found.curves:
@@ -70,7 +70,7 @@ def results(comparison: Comparison, found: Population) -> list[dict[str, Any]]:
 def _difference(comparison: Comparison, found: Population, arm: str, k: int) -> str:
     if arm == comparison.baseline:
         return "baseline"
-    if arm not in found.differences:
+    if arm not in found.decisions.get(k, {}):
         return "-"
     decision = found.decisions[k][arm]
     return (
@@ -80,6 +80,8 @@ def _difference(comparison: Comparison, found: Population, arm: str, k: int) -> 
 
 
 def _interval(found: Estimate, k: int) -> str:
+    if k not in found.ks:
+        return "-"
     i = found.at(k)
     return f"{found.value[i]:.3f} ({found.low[i]:.3f} to {found.high[i]:.3f})"
 

@@ -306,6 +306,8 @@ def run(
             latest = {key: record[key] for key in latest}
             if not collapsed and record["pass@1"] < COLLAPSED_BELOW:
                 collapsed = f"held-out pass@1 {record['pass@1']:.3f} at step {step}"
+                if plan.final_samples and step < plan.steps:
+                    record |= lab.evaluate(final=True)
         steps.append({key: round(value, 6) if isinstance(value, float) else value for key, value in record.items()})
         if collapsed:
             break

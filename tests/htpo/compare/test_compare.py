@@ -14,11 +14,13 @@ from data_prep.operations.decontaminate import EvalProblem, Report, write_report
 from recipe.htpo.compare.__main__ import main
 from recipe.htpo.compare.analysis import compare, different_settings
 from recipe.htpo.compare.contamination import read_reports
-from recipe.htpo.compare.markdown import write_into
+from recipe.htpo.compare.markdown import tables, write_into
+from recipe.htpo.compare.page import results
 from recipe.htpo.compare.readers import read_runs
 from recipe.htpo.compare.runs import CompareError
 from recipe.htpo.evaluation import Outcomes, difference, pass_curve
 
+START = Outcomes.of_counts(counts(0, 99), 8)
 STUDY = Path(__file__).resolve().parents[3] / "docs" / "study" / "first_series" / "off_policy"
 
 
@@ -53,6 +55,27 @@ def test_numbers_are_those_of_the_evaluation_package(lab):
     assert found.pairing == {"htpo": "2 paired seeds"}
     assert found.decisions[1]["htpo"].verdict == "better" and found.decisions.keys() == {1, 8}
     assert found.start is not None and found.start.value[0] == pytest.approx(np.mean(counts(0, 99)) / 8)
+
+
+def test_an_arm_with_fewer_samples_has_the_smaller_budgets(tmp_path):
+    for arm, samples in (("dapo", 16), ("htpo", 8), ("ce_gppo", 16)):
+        for seed in (1, 2):
+            path = lab_result(tmp_path / "lab", arm, seed, 0.1, eval_samples=samples)
+            result = json.loads(path.read_text())
+            result["start"] = {"counts": counts(0, 99, samples=16), "samples": 16}
+            result["steps"][1]["counts"] = counts(0.1, seed, samples=samples)
+            path.write_text(json.dumps(result))
+    comparison = compare(read_runs([tmp_path / "lab"]))
+    found = populations(comparison)["lab arithmetic", "all"]
+    assert found.ks == (1, 2, 4, 8, 16) and found.differences["htpo"].ks == found.curves["htpo"].ks == (1, 2, 4, 8)
+    assert found.decisions[1].keys() == {"htpo", "ce_gppo"} and found.decisions[16].keys() == {"ce_gppo"}
+    (row,) = [row for row in results(comparison, found) if row["arm"] == "htpo"]
+    assert row["values"][1] == row["differences"][1] == "-"
+    text = tables(comparison)
+    assert "60 held-out prompts, 16 samples each (`htpo` 8)." in text
+    assert all(
+        line.split(" | ")[-1].startswith("- |") for line in text.splitlines() if line.startswith("| `htpo` | 2 |")
+    )
 
 
 def test_seeds_in_nothing_in_common_are_not_paired(tmp_path):
@@ -208,8 +231,12 @@ def test_tables_for_a_page_of_the_project(lab, tmp_path):
     assert text.endswith(f"\n{end}\nlast\n")
     rows = {line.split(" | ")[0].strip("| `"): line.split(" | ") for line in text.splitlines() if line.startswith("| ")}
     found = populations(comparison)["lab arithmetic", "all"]
+    change = difference([Outcomes.of_counts(counts(0.1, seed), 8) for seed in (1, 2, 4)], [START] * 3, found.ks)
+    ends = zip(change.value, change.low, change.high, strict=True)
+    shown = [f"{100 * value:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})" for value, low, high in ends]
+    assert f"| `dapo` | 3 | {' | '.join(shown)} |" in text.splitlines()
     assert rows["before training"][7].startswith(f"{found.start.value[0]:.3f} (")
-    assert rows["dapo"][1:6] == ["3", "1.00", "3.00", "2.00", "0.200, 0.100"]
+    assert "| `dapo` | 3 | 1.00 | 3.00 | 2.00 | 0.200, 0.100 |" in text
     decision = found.decisions[8]["htpo"]
     last = f"{100 * decision.value:+.1f} ({100 * decision.low:+.1f} to {100 * decision.high:+.1f})"
     assert rows["htpo"][1] == "2 paired seeds" and rows["htpo"][4].startswith(last)

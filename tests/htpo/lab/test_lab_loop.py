@@ -152,6 +152,11 @@ def test_a_run_that_lost_its_ability_ends_and_says_so(model_dir, lenient, monkey
     result = run(model_dir, plan(steps=5, eval_every=2), {"pass@1": 0.5, "pass@8": 0.5})
     assert result["collapsed"] == "held-out pass@1 0.010 at step 2"
     assert [record["step"] for record in result["steps"]] == [1, 2]
+    monkeypatch.setattr(
+        Lab, "evaluate", lambda lab, final: {"pass@1": 0.01, "pass@8": 0.05, "samples": 64 if final else 8}
+    )
+    result = run(model_dir, plan(steps=5, eval_every=2, final_samples=64), {"pass@1": 0.5, "pass@8": 0.5})
+    assert result["steps"][-1]["samples"] == 64
 
 
 def test_regimes():
