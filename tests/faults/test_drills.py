@@ -35,9 +35,8 @@ TIMEOUT_S = 1500.0
 # More than a start takes here.
 MARGIN_S = 900
 SHARED_MEMORY = Path("/dev/shm")
-# Ray would place actors at random: the trainer belongs on the node that stays, beside the command. When its own node is
-# lost, the command sees that at once.
-ON_THE_HEAD = {"RAY_scheduler_top_k_absolute": "1", "RAY_scheduler_top_k_fraction": "0"}
+# Half a minute until Ray calls a node dead, and the watchdog's look; the time-out without progress is 900 s.
+END_WITHIN_S = 200.0
 
 
 class Drill:
@@ -109,7 +108,7 @@ class Drill:
 
 @pytest.fixture
 def drill(fault_inputs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Drill]:
-    for name, value in (ENVIRONMENT | ON_THE_HEAD).items():
+    for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     # What a lost node's processes leave becomes ours to see.
     processes.adopt_orphans()
@@ -155,9 +154,10 @@ def test_a_wrong_setting_a_lost_node_a_request_and_a_deadline(drill: Drill) -> N
     drill.wait_for_step(run, 3)
     drill.say("step 3 is done; the second node is killed")
     drill.cluster.remove_node(drill.second, allow_graceful=False)
-    # The watchdog's time-out without progress is longer than a drill may take.
+    killed = time.monotonic()
+    # Ray chose the trainer's node: the lost one, and the command sees its end, or the other, and the watchdog does.
     drill.wait_for_line(run, "starting it again, 1 of 2")
-    assert "HTPO watchdog: lost node" in drill.output
+    assert time.monotonic() - killed < END_WITHIN_S
     before = drill.saved()
     drill.say(f"the run has ended and is started again; step {before} is saved; a node comes")
     assert before >= 2
