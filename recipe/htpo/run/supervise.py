@@ -112,6 +112,8 @@ def _environment(own: Path) -> dict[str, str]:
     paths of its sockets have 107 bytes at most.
     """
     environment = {**os.environ, "TMPDIR": str(own)}
+    # Ray gives up after 30 s, which a busy machine may need.
+    environment.setdefault("RAY_raylet_start_wait_time_s", "240")
     usual = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
     joins = os.environ.get("RAY_ADDRESS") or Path(usual, "ray", "ray_current_cluster").exists()
     if joins or len(str(own)) + RAY_SOCKET > 107:

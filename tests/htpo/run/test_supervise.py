@@ -212,6 +212,7 @@ def test_a_ray_that_is_to_be_joined_is_found_where_it_was(tmp_path, monkeypatch)
     # Ray's sockets would have names that are too long there.
     assert _environment(Path("/a" * 20))["RAY_TMPDIR"] == str(tmp_path)
     assert _environment(own)["TMPDIR"] == str(own)
+    assert int(_environment(own)["RAY_raylet_start_wait_time_s"]) > 30
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     assert _environment(own)["RAY_TMPDIR"] == str(tmp_path)
     monkeypatch.delenv("RAY_ADDRESS")
