@@ -16,7 +16,7 @@ RUN python3 -m pip install --no-cache-dir \
 RUN python3 -m pip install --no-cache-dir --no-deps verl==0.9.1
 
 # What this package wants beyond verl
-RUN python3 -m pip install --no-cache-dir duckdb jinja2 matplotlib mpmath orjson pydantic pyyaml rensa rich scipy statsmodels tqdm
+RUN python3 -m pip install --no-cache-dir duckdb huggingface-hub jinja2 matplotlib mpmath orjson pydantic pyyaml rensa rich scipy statsmodels tqdm
 
 COPY . /srv/verl-htpo
 RUN python3 -m pip install --no-cache-dir --no-deps /srv/verl-htpo

@@ -52,7 +52,7 @@ if [[ ! -d "$verl_source" ]]; then
 fi
 run uv sync "${uv_args[@]}" --project "$verl_source" --python 3.12 --extra vllm --extra "$backend"
 # verl's environment stays as it is: what this package wants beyond verl, then the package alone
-run uv pip install "${uv_args[@]}" --python "$python" duckdb jinja2 matplotlib mpmath orjson pydantic pyyaml rensa rich scipy statsmodels tqdm
+run uv pip install "${uv_args[@]}" --python "$python" duckdb huggingface-hub jinja2 matplotlib mpmath orjson pydantic pyyaml rensa rich scipy statsmodels tqdm
 run uv pip install "${uv_args[@]}" --python "$python" --no-deps "$root"
 run "$python" -c "import verl, $modules; from recipe.htpo.seams import plugin; assert plugin.is_loaded()"
 if ! "$dry_run"; then echo "installed; run with PYTHON=$python"; fi
