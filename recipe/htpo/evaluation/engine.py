@@ -117,7 +117,9 @@ def _over_ray(
 
     here = "RAY_ADDRESS" not in os.environ
     if here:
-        ray.init(num_cpus=None if torch.cuda.is_available() else replicas, include_dashboard=False)
+        # Not one that happens to run on this machine, whose resources others have.
+        cpus = None if torch.cuda.is_available() else replicas
+        ray.init(address="local", num_cpus=cpus, include_dashboard=False)
     needs: dict[str, Any] = {"num_gpus": settings.tensor_parallel_size} if _devices() else {"num_cpus": 1}
     try:
         actor: Any = ray.remote(**needs)(Engine)
