@@ -27,6 +27,8 @@ STEPS = (1, 2, 3)
 NODE = {"num_cpus": 10, "num_gpus": 1, "object_store_memory": 300_000_000}
 # The whole batch twice: an update whose ratios are not one, and no row belongs to another mini-batch with more ranks.
 SAME_UPDATES = ("actor_rollout_ref.actor.ppo_mini_batch_size=8", "actor_rollout_ref.actor.ppo_epochs=2")
+# Seen once: a worker's segmentation fault in torch 2.13, when gloo's work is released in the gathering of weights.
+TORCH_FAULT = "AsyncAllgatherCoalescedWork"
 # Of two fp32 sums in another order; the policies drift apart by as much with every step.
 RELATIVE, ABSOLUTE = 1e-4, 1e-6
 
@@ -78,14 +80,21 @@ def train(cluster: Cluster, output_dir: Path, rollouts: Path, inputs: list[str],
         f"skip.rollout_tq.steps={list(STEPS)}".replace(" ", ""),
     ]
     before = set(actors())
-    result = subprocess.run(
-        [sys.executable, "-m", "recipe.htpo.main_htpo", "platform=cpu", *overrides],
-        cwd=output_dir.parent,
-        env={**os.environ, "RAY_ADDRESS": cluster.address},
-        capture_output=True,
-        text=True,
-        timeout=1200,
-    )
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "recipe.htpo.main_htpo", "platform=cpu", *overrides],
+            cwd=output_dir.parent,
+            env={**os.environ, "RAY_ADDRESS": cluster.address},
+            capture_output=True,
+            text=True,
+            timeout=1200,
+        )
+
+    result = run()
+    if result.returncode and TORCH_FAULT in result.stdout + result.stderr:
+        before = set(actors())
+        result = run()
     assert result.returncode == 0, (result.stdout + result.stderr)[-8000:]
     made = [actor for actor_id, actor in actors().items() if actor_id not in before]
 
