@@ -20,7 +20,8 @@ LOOK_FOR_LOSS_S = 10.0
 class Watchdog:
     """A thread in the trainer's process that ends it when nothing has happened for `timeout_s` seconds: no `beat`, and
     the same value of `progress`, which is asked about once a second while a phase lasts. Where `lost`, asked every
-    `LOOK_FOR_LOSS_S`, says what is gone, it ends the process at once.
+    `LOOK_FOR_LOSS_S`, says what is gone, the process ends at once. It is asked in a thread of its own: a cluster that
+    is gone may never answer.
 
     Clocks are monotonic: a change of the system's time changes nothing.
     """
@@ -29,7 +30,7 @@ class Watchdog:
         self,
         timeout_s: float,
         progress: Callable[[], object] = lambda: None,
-        lost: Callable[[], str | None] = lambda: None,
+        lost: Callable[[], str | None] | None = None,
     ) -> None:
         if timeout_s <= 0:
             raise ValueError(f"htpo.watchdog_timeout_s must be positive, got {timeout_s}")
@@ -39,43 +40,51 @@ class Watchdog:
         self._stopped = threading.Event()
         self._phase = "start-up"
         self._last_beat = time.monotonic()
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
 
     def start(self, phase: str) -> None:
         """Begin to watch; `phase` names what is waited for."""
         self.beat(phase)
         self._stopped.clear()
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._watch, name="htpo-watchdog", daemon=True)
-            self._thread.start()
+        if not self._threads:
+            watches = [self._watch] + ([self._look_for_loss] if self._lost else [])
+            self._threads = [threading.Thread(target=watch, name="htpo-watchdog", daemon=True) for watch in watches]
+            for thread in self._threads:
+                thread.start()
 
     def beat(self, phase: str) -> None:
         """Report progress: the phase that begins now."""
         self._phase, self._last_beat = phase, time.monotonic()
 
     def stop(self) -> None:
-        """No more watching; the thread ends."""
+        """No more watching; the threads end, but one that waits for an answer of `lost`."""
         self._stopped.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        for thread in self._threads:
+            thread.join(timeout=5.0)
+        self._threads = []
+
+    def _look_for_loss(self) -> None:
+        assert self._lost is not None
+        while True:
+            try:
+                lost = self._lost()
+            except Exception as error:
+                lost = None
+                print(f"HTPO watchdog: cannot look for lost nodes: {error!r}", file=sys.stderr, flush=True)
+            if lost is not None and not self._stopped.is_set():
+                print(f"HTPO watchdog: {lost} in {self._phase}; ending the run.", file=sys.stderr, flush=True)
+                os._exit(EXIT_CODE)
+            if self._stopped.wait(LOOK_FOR_LOSS_S):
+                return
 
     def _watch(self) -> None:
-        looked = -LOOK_FOR_LOSS_S
         while not self._stopped.wait(min(1.0, self.timeout_s / 4)):
-            lost = None
             try:
                 seen = self._progress()
-                if time.monotonic() - looked >= LOOK_FOR_LOSS_S:
-                    looked = time.monotonic()
-                    lost = self._lost()
             except Exception as error:
                 # What is looked at changes in another thread; the watch goes on, and this is no progress.
                 seen = self._seen
                 print(f"HTPO watchdog: cannot see the progress: {error!r}", file=sys.stderr, flush=True)
-            if lost is not None:
-                print(f"HTPO watchdog: {lost} in {self._phase}; ending the run.", file=sys.stderr, flush=True)
-                os._exit(EXIT_CODE)
             if seen != self._seen:
                 self._seen, self._last_beat = seen, time.monotonic()
             if time.monotonic() - self._last_beat > self.timeout_s:

@@ -71,6 +71,13 @@ def test_what_is_lost_ends_it_at_once():
     assert result.stderr == "HTPO watchdog: lost node 7 in generation of step 1; ending the run.\n"
 
 
+@pytest.mark.parametrize("lost", ["time.sleep(600)", "1 / 0"])
+def test_a_question_without_an_answer_does_not_keep_it_from_its_time_out(lost):
+    result = run(f"Watchdog(0.4, lost=lambda: {lost}).start('x')\ntime.sleep(60)\n")
+    assert result.returncode == EXIT_CODE and "no progress for 0 s in x" in result.stderr
+    assert ("cannot look for lost nodes" in result.stderr) == (lost == "1 / 0")
+
+
 def test_it_leaves_no_thread_behind():
     before = threading.active_count()
     watchdog = Watchdog(timeout_s=100)
