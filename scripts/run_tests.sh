@@ -4,8 +4,8 @@
 #   bash scripts/run_tests.sh [--fast] [pytest arguments]      e.g. --fast -k partition, --durations=25
 #
 # --fast leaves out end-to-end runs and single tests of more than 5 s, and draws few examples in property tests: for
-# daily work. Without it everything runs: what needs no training stack on several processes, then engines and end-to-end
-# runs one after another.
+# daily work. Without it everything runs: first what needs no training stack, then engines and end-to-end runs, two
+# beside each other: their starts keep one core busy.
 #
 # Knobs:
 #   HTPO_GOLDEN_DIR   directory of golden vectors for the objectives (default: the repository's small fixture)
@@ -49,10 +49,14 @@ say "lint and types"
 say "tests without a training stack"
 tests quick -m "$quick" -n "$workers" --dist loadfile
 if ! "$fast"; then
+  # The end-to-end runs start from the demo's warm model; most of what runs beside its making waits.
+  "$python" -m recipe.htpo.lab.warmup --out .cache/demo_model --evaluation-prompts 0 2>/dev/null &
+  warm_up=$!
   say "tests that mostly wait: Ray clusters, browsers, simulations"
   tests slow -m slow -n "$((workers + 1))" --dist loadgroup
   say "engines and end-to-end runs"
-  tests stack -m stack
+  wait "$warm_up" || failed+=("warm model")
+  tests stack -m stack -n 2 --dist loadgroup
 fi
 say "done"
 if ! "$selected"; then failed+=("no test was selected"); fi

@@ -46,7 +46,7 @@ class ProcessTree:
             self.peak_bytes = max(self.peak_bytes, sum(_pss_bytes(process.pid) for process in processes))
         self._looks += 1
         for process in processes:
-            self._shared_files |= _mapped_shared_files(process.pid)
+            self._shared_files |= mapped_shared_files(process.pid)
 
     def end(self, grace_s: float = 5.0) -> None:
         """Terminate, then kill, every descendant; remove the shared-memory files that only they had mapped."""
@@ -57,7 +57,7 @@ class ProcessTree:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     send(process)
             psutil.wait_procs(processes, timeout=grace_s)
-        in_use = {path for pid in psutil.pids() for path in _mapped_shared_files(pid)}
+        in_use = {path for pid in psutil.pids() for path in mapped_shared_files(pid)}
         for path in self._shared_files - in_use:
             Path(path).unlink(missing_ok=True)
 
@@ -70,21 +70,22 @@ def wait(seconds: float, process: psutil.Popen) -> bool:
     return process.poll() is not None
 
 
-def _pss_bytes(pid: int) -> int:
-    try:
-        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:"))
-
-
-def _mapped_shared_files(pid: int) -> set[str]:
+def mapped_shared_files(pid: int) -> set[str]:
+    """Paths below /dev/shm that a process has mapped; none of one that has ended."""
     try:
         text = Path(f"/proc/{pid}/maps").read_text()
     except OSError:
         return set()
     paths = (line.split(maxsplit=5)[5] for line in text.splitlines() if SHARED_MEMORY in line)
     return {path.removesuffix(" (deleted)") for path in paths}
+
+
+def _pss_bytes(pid: int) -> int:
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:"))
 
 
 def _prctl(option: int, value: int) -> None:

@@ -16,7 +16,7 @@ from training_process import SCRIPT, TrainingProcess
 
 from recipe.htpo.run.metrics_log import Steps, read_steps, validation_accuracy
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("megatron_async")]
 
 BEFORE, STEPS, BATCH = 3, 6, 8
 TIMEOUT_S = 1200.0

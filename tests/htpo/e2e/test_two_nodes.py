@@ -21,7 +21,7 @@ from training_process import ENVIRONMENT, SMALL
 
 from recipe.htpo.run.metrics_log import Steps, read_steps
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("two_nodes")]
 
 STEPS = (1, 2, 3)
 NODE = {"num_cpus": 10, "num_gpus": 1, "object_store_memory": 300_000_000}

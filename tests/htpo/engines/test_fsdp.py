@@ -6,7 +6,7 @@ import pytest
 from engines_cases import CASES, LAYOUTS
 from engines_checks import CHECKS
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("engines")]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from recipe.htpo.evaluation.models import model_directory
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("engines")]
 
 SAVER = Path(__file__).with_name("engines_save.py")
 

@@ -7,7 +7,7 @@ import torch
 from engines_cases import GRADIENT_CASES, LAYOUTS
 from engines_checks import RELATIVE_TOLERANCE, check_gradients, check_sums, group_sums, in_parameters
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("engines")]
 
 BASE_LAYOUT = "fsdp-1"
 

@@ -3,11 +3,11 @@
 """Configurations without problems, to be broken one field at a time."""
 
 import pytest
+from preflight_support import composed
 
 from data_prep.operations.build import BuildOptions, build_split
 from data_prep.sources.dataset import GenerateOptions
 from data_prep.sources.registry import find_data_set
-from recipe.htpo.config import compose
 from recipe.htpo.lab.model import make_model, make_tokenizer
 
 
@@ -39,7 +39,7 @@ def sound(inputs, tmp_path_factory):
 @pytest.fixture(scope="session")
 def sound_config(sound):
     """Composed once; tests that change it take a copy."""
-    return compose(sound)
+    return composed(sound)
 
 
 @pytest.fixture

@@ -6,9 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from preflight_support import assert_refused
+from preflight_support import assert_refused, composed
 
-from recipe.htpo.config import compose
 from recipe.htpo.preflight.machine import MEGATRON, check_disk, check_versions
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -20,7 +19,7 @@ CPU_MEGATRON = ["platform=cpu_megatron", "model_engine=megatron"]
 def test_too_little_room(tmp_path, monkeypatch, layout, size):
     free = 500 * 10**9
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**12, 10**12 - free, free))
-    config = compose(
+    config = composed(
         [
             f"layout={layout}",
             f"model_engine={'dp' if layout.startswith('fsdp') else 'megatron'}",
@@ -43,26 +42,26 @@ def test_too_little_room(tmp_path, monkeypatch, layout, size):
 
 
 def test_an_unknown_model_is_not_guessed(tmp_path):
-    config = compose([f"trainer.default_local_dir={tmp_path}", "actor_rollout_ref.model.path=/no/such/model"])
+    config = composed([f"trainer.default_local_dir={tmp_path}", "actor_rollout_ref.model.path=/no/such/model"])
     assert list(check_disk(config)) == []
 
 
 def test_megatron_versions_on_the_cpu():
     """The locked environment has them."""
-    assert list(check_versions(compose(CPU_MEGATRON))) == []
+    assert list(check_versions(composed(CPU_MEGATRON))) == []
 
 
 def test_megatron_versions(monkeypatch):
     monkeypatch.setitem(MEGATRON, "cpu", {"megatron-core": "==0.15.0", "no-such-bridge": ""})
-    messages = [problem.message for problem in check_versions(compose(CPU_MEGATRON))]
+    messages = [problem.message for problem in check_versions(composed(CPU_MEGATRON))]
     assert len(messages) == 2
     assert messages[0].startswith("megatron-core is 0.16.1") and messages[0].endswith("needs 0.15.0")
     assert messages[1] == "no-such-bridge is not installed, this recipe needs it"
-    assert list(check_versions(compose(["platform=cpu"]))) == []
+    assert list(check_versions(composed(["platform=cpu"]))) == []
 
 
 def test_megatron_versions_on_gpus():
-    found = {problem.message.split()[0]: problem for problem in check_versions(compose(MEGATRON_8B))}
+    found = {problem.message.split()[0]: problem for problem in check_versions(composed(MEGATRON_8B))}
     assert {"megatron-bridge", "transformer-engine", "nvidia-modelopt", "flash-attn"} <= set(found)
     assert found["megatron-core"].message.endswith("needs 0.18.*")
     assert (ROOT / "scripts" / "install_gpu.sh").is_file() and (ROOT / "Dockerfile").is_file()

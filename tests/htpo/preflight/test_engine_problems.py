@@ -3,9 +3,8 @@
 """Broken cluster configurations of both engines: each is refused with the field and a remedy, without a GPU."""
 
 import pytest
-from preflight_support import assert_refused, case_id
+from preflight_support import assert_refused, case_id, composed
 
-from recipe.htpo.config import compose
 from recipe.htpo.preflight import config_problems
 
 pytestmark = pytest.mark.usefixtures("no_ray")
@@ -339,37 +338,37 @@ FSDP_8B = ["layout=fsdp/qwen3_8b", "model_engine=dp", *FILES]
     "broken, field, message, remedy", MEGATRON_CASES, ids=[case_id(case[0]) for case in MEGATRON_CASES]
 )
 def test_megatron(broken, field, message, remedy):
-    assert_refused(config_problems(compose([*MEGATRON_8B, *broken])), field, message, remedy)
+    assert_refused(config_problems(composed([*MEGATRON_8B, *broken])), field, message, remedy)
 
 
 @pytest.mark.parametrize("broken, field, message, remedy", FSDP_CASES, ids=[case_id(case[0]) for case in FSDP_CASES])
 def test_fsdp(broken, field, message, remedy):
-    assert_refused(config_problems(compose([*FSDP_8B, *broken])), field, message, remedy)
+    assert_refused(config_problems(composed([*FSDP_8B, *broken])), field, message, remedy)
 
 
 @pytest.mark.parametrize("broken, field, message, remedy", CPU_CASES, ids=[case_id(case[0]) for case in CPU_CASES])
 def test_cpu(inputs, broken, field, message, remedy):
-    config = compose([*FILES, f"{MODEL}.path={inputs}/model", *broken])
+    config = composed([*FILES, f"{MODEL}.path={inputs}/model", *broken])
     assert_refused(config_problems(config), field, message, remedy)
 
 
 @pytest.mark.parametrize("engine", [["platform=cpu"], ["platform=cpu_megatron", "model_engine=megatron"]])
 def test_both_platforms_of_the_cpu_are_sound(inputs, engine):
-    assert config_problems(compose([*FILES, f"{MODEL}.path={inputs}/model", *engine])) == []
+    assert config_problems(composed([*FILES, f"{MODEL}.path={inputs}/model", *engine])) == []
 
 
 def test_problems_of_several_kinds_come_together():
     broken = [f"{EXPERT}=2", f"{MEGATRON}.use_mbridge=False", f"+{MEGATRON}.tensor_parallel=2", "trainer.use_v1=False"]
-    found = {problem.field for problem in config_problems(compose([*MEGATRON_8B, *broken]))}
+    found = {problem.field for problem in config_problems(composed([*MEGATRON_8B, *broken]))}
     assert found == {EXPERT, f"{MEGATRON}.use_mbridge", f"{MEGATRON}.tensor_parallel", "trainer.use_v1"}
 
 
 def test_a_wrong_engine_hides_what_follows_from_it():
     """One mistake is one problem: what the other engine's fields would say is not printed."""
-    problems = config_problems(compose([*MEGATRON_8B, "model_engine=dp"]))
+    problems = config_problems(composed([*MEGATRON_8B, "model_engine=dp"]))
     assert [problem.field for problem in problems] == ["layout"]
 
 
 def test_uneven_pipeline_stages_are_allowed():
     uneven = [f"{PIPELINE}=5", f"+{MEGATRON}.override_transformer_config.num_layers_in_last_pipeline_stage=4"]
-    assert config_problems(compose([*MEGATRON_8B, "trainer.nnodes=5", *uneven])) == []
+    assert config_problems(composed([*MEGATRON_8B, "trainer.nnodes=5", *uneven])) == []

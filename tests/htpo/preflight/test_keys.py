@@ -4,8 +4,8 @@
 
 import pytest
 from omegaconf import OmegaConf
+from preflight_support import composed
 
-from recipe.htpo.config import compose
 from recipe.htpo.preflight import keys, settings, sizes
 
 # Not composed by verl: the layout's group; what earlier versions had; what a run may add.
@@ -15,54 +15,54 @@ OURS |= {f"{keys.FSDP}.mixed_precision.{name}_dtype" for name in ("param", "redu
 
 
 @pytest.fixture(scope="module")
-def composed():
+def engines():
     """Both engines' configurations."""
-    return {name: compose([f"model_engine={name}"]) for name in ("dp", "megatron")}
+    return {name: composed([f"model_engine={name}"]) for name in ("dp", "megatron")}
 
 
 def missing(config, fields):
     return {field for field in fields if OmegaConf.select(config, field, default="nowhere") == "nowhere"} - OURS
 
 
-def test_every_row_is_about_a_field_that_there_is(composed):
+def test_every_row_is_about_a_field_that_there_is(engines):
     everywhere = {key.field for key in keys.GENERAL + keys.ENGINE + keys.WARNINGS}
-    assert missing(composed["megatron"], everywhere) & missing(composed["dp"], everywhere) == set()
-    assert missing(composed["megatron"], {key.field for key in keys.MEGATRON_KEYS}) == set()
-    assert missing(composed["dp"], {key.field for key in keys.FSDP_KEYS}) == set()
+    assert missing(engines["megatron"], everywhere) & missing(engines["dp"], everywhere) == set()
+    assert missing(engines["megatron"], {key.field for key in keys.MEGATRON_KEYS}) == set()
+    assert missing(engines["dp"], {key.field for key in keys.FSDP_KEYS}) == set()
 
 
-def test_so_are_those_that_are_read_instead(composed):
+def test_so_are_those_that_are_read_instead(engines):
     assert (
-        missing(composed["megatron"], keys.SHADOWED.values()) & missing(composed["dp"], keys.SHADOWED.values()) == set()
+        missing(engines["megatron"], keys.SHADOWED.values()) & missing(engines["dp"], keys.SHADOWED.values()) == set()
     )
 
 
-def test_untouched_fields_have_the_value_that_the_table_says(composed):
+def test_untouched_fields_have_the_value_that_the_table_says(engines):
     """Otherwise every configuration would be refused, or none."""
-    for config in composed.values():
+    for config in engines.values():
         for field, (untouched, _) in keys.UNREAD.items():
             assert OmegaConf.select(config, field, default=untouched) == untouched, field
 
 
-def test_sizes_are_fields_too(composed):
+def test_sizes_are_fields_too(engines):
     def fields(*tables):
         return {
             f"{section}.{name.rstrip('?')}" for table in tables for section in table for name in table[section].split()
         }
 
-    assert missing(composed["megatron"], fields(sizes.POSITIVE, sizes.POSITIVE_MEGATRON)) == set()
-    assert missing(composed["dp"], fields(sizes.POSITIVE, sizes.POSITIVE_FSDP)) == set()
+    assert missing(engines["megatron"], fields(sizes.POSITIVE, sizes.POSITIVE_MEGATRON)) == set()
+    assert missing(engines["dp"], fields(sizes.POSITIVE, sizes.POSITIVE_FSDP)) == set()
 
 
-def test_texts_name_settings_that_there_are(composed):
+def test_texts_name_settings_that_there_are(engines):
     """A message that cannot be formatted would be a traceback in place of a remedy."""
-    model = settings.known_architecture(compose(["layout=fsdp/qwen3_8b"]))
-    asymre = keys.objective_config(compose(["objective.weights.name=asymre"])).weights
+    model = settings.known_architecture(composed(["layout=fsdp/qwen3_8b"]))
+    asymre = keys.objective_config(composed(["objective.weights.name=asymre"])).weights
     for engine, table in (
         ("megatron", keys.GENERAL + keys.ENGINE + keys.MEGATRON_KEYS + keys.WARNINGS),
         ("dp", keys.FSDP_KEYS),
     ):
-        found = settings.Settings(composed[engine])
+        found = settings.Settings(engines[engine])
         vars(found).update(value="VALUE", found="FOUND", shape=model, weights=asymre)
         for key in table:
             for text in (key.message, key.remedy):

@@ -17,9 +17,9 @@ from pathlib import Path
 import psutil
 import pytest
 import ray
+from preflight_support import composed
 from ray.cluster_utils import Cluster
 
-from recipe.htpo.config import compose
 from recipe.htpo.preflight import EXIT_CODE, UNAVAILABLE, exit_code, node_probe, nodes
 from recipe.htpo.preflight.nodes import CPUS_PER_GPU, Node, node_problems
 from recipe.htpo.problem import Problem
@@ -59,7 +59,7 @@ def test_groups_of_gpus(wanted: list[tuple[str, int]], free: list[Node], unplace
 def test_the_queue_needs_cpus_beside_the_workers(monkeypatch, cpus: int, lacks: bool) -> None:
     """verl's default of 8 storage units and a controller."""
     monkeypatch.setattr(nodes, "_alive_nodes", lambda: [node(8, cpus=cpus)])
-    config = compose(["layout=fsdp/qwen3_0_6b", "transfer_queue.backend.SimpleStorage.num_data_storage_units=8"])
+    config = composed(["layout=fsdp/qwen3_0_6b", "transfer_queue.backend.SimpleStorage.num_data_storage_units=8"])
     problems = list(nodes._resource_problems(config, 0.0))
     assert len(problems) == lacks
     if lacks:
@@ -71,7 +71,7 @@ def test_nodes_that_may_still_come_are_no_wrong_setting(monkeypatch, waits_s: fl
     """Unlike those of a Ray that the run has started itself, which has what it has."""
     monkeypatch.setattr(nodes, "_alive_nodes", lambda: [])
     monkeypatch.setattr(nodes, "POLL_S", 0.0)
-    problems = list(nodes._resource_problems(compose(["layout=fsdp/qwen3_0_6b"]), waits_s))
+    problems = list(nodes._resource_problems(composed(["layout=fsdp/qwen3_0_6b"]), waits_s))
     assert exit_code(problems) == code
     assert exit_code([*problems, Problem("field", "is wrong", "mend it")]) == EXIT_CODE
 
@@ -89,7 +89,7 @@ def test_nodes_that_may_still_come_are_no_wrong_setting(monkeypatch, waits_s: fl
     ],
 )
 def test_a_node_imports_what_its_workers_will(overrides: list[str], modules: set[str]) -> None:
-    assert set(nodes._modules(compose(overrides))) == modules
+    assert set(nodes._modules(composed(overrides))) == modules
 
 
 def test_a_module_that_does_not_load_is_told() -> None:
@@ -115,7 +115,7 @@ SOUND_NODE = {"host_bytes": 2**41, "shm_bytes": 2**40, "vllm_port": None}
     ],
 )
 def test_a_node_has_memory_and_no_port_for_all(found: dict, words: str | None) -> None:
-    config = compose(["layout=fsdp/qwen3_8b"])
+    config = composed(["layout=fsdp/qwen3_8b"])
     problems = list(nodes._memory_problems(config, node(8), SOUND_NODE | found))
     assert len(problems) == (words is not None)
     assert words is None or re.search(words, problems[0].message)
@@ -199,7 +199,7 @@ def test_the_command_names_the_node_that_lacks_the_package(two_nodes: TwoNodes, 
 def test_every_cause_is_told(two_nodes: TwoNodes, wide: list[str], tmp_path: Path, monkeypatch):
     """Too few GPUs, an output directory that is relative, and the package missing on one node: all at once."""
     monkeypatch.chdir(tmp_path)
-    config = compose([*wide, "trainer.nnodes=3", "htpo.output_dir=only/here"])
+    config = composed([*wide, "trainer.nnodes=3", "htpo.output_dir=only/here"])
     found = {problem.field: problem for problem in node_problems(config)}
     gpus = found.pop("trainer.nnodes")
     assert "3 groups" in gpus.message and "1 of them find no place" in gpus.message and "for ever" in gpus.remedy
@@ -216,7 +216,7 @@ def test_every_cause_is_told(two_nodes: TwoNodes, wide: list[str], tmp_path: Pat
 @pytest.mark.xdist_group("two_nodes")
 def test_a_plugin_that_did_not_load_is_told(two_nodes: TwoNodes, wide: list[str], monkeypatch):
     """In the place of a worker of its own cluster the driver looks at itself."""
-    config = compose(wide)
+    config = composed(wide)
     assert node_problems(config, own=True) == []
     monkeypatch.setattr("recipe.htpo.seams.plugin._LOADED", False)
     monkeypatch.setitem(sys.modules, "recipe.htpo.seams.plugin", sys.modules["recipe.htpo.seams.plugin"])
@@ -227,7 +227,7 @@ def test_a_plugin_that_did_not_load_is_told(two_nodes: TwoNodes, wide: list[str]
 @pytest.mark.slow
 @pytest.mark.xdist_group("two_nodes")
 def test_nodes_may_still_join(two_nodes: TwoNodes, wide: list[str], capsys):
-    config = compose([*wide, "trainer.n_gpus_per_node=2"])
+    config = composed([*wide, "trainer.n_gpus_per_node=2"])
     fields = [problem.field for problem in node_problems(config, join_timeout_s=1.0)]
     assert "trainer.nnodes" in fields
     assert "waiting up to 1 s for more nodes" in capsys.readouterr().out

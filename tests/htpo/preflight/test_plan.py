@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from preflight_support import composed
 from rich.console import Console
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen3Config, Qwen3MoeConfig
 
-from recipe.htpo.config import compose
 from recipe.htpo.lab.model import make_model, make_tokenizer
 from recipe.htpo.preflight.plan.architecture import (
     QWEN3,
@@ -208,7 +208,7 @@ def layout(request):
 @pytest.fixture(scope="module")
 def plan(layout):
     engine = LAYOUT_ENGINES[layout.split("/")[0]]
-    return make_plan(compose([f"layout={layout}", f"model_engine={engine}"]))
+    return make_plan(composed([f"layout={layout}", f"model_engine={engine}"]))
 
 
 def docs_row(layout, plan):
@@ -285,7 +285,7 @@ def test_quantized_generation():
     assert rollout_weight_bytes(QWEN3_8B, 2) == 2 * QWEN3_8B.parameters
     assert rollout_weight_bytes(QWEN3_8B, 2) - rollout_weight_bytes(QWEN3_8B, 1) == layers
     plain, fp8 = (
-        make_plan(compose(["layout=fsdp/qwen3_8b", f"actor_rollout_ref.rollout.quantization={name}"]))
+        make_plan(composed(["layout=fsdp/qwen3_8b", f"actor_rollout_ref.rollout.quantization={name}"]))
         for name in ("null", "fp8")
     )
     assert fp8.memory.kv_cache_tokens > plain.memory.kv_cache_tokens and fp8.time.generation < plain.time.generation
@@ -302,7 +302,7 @@ def test_host_memory_holds_what_is_offloaded():
 
 
 def test_warns_where_it_does_not_fit():
-    tight = make_plan(compose(["layout=megatron/qwen3_32b", "model_engine=megatron", "htpo.gpu_memory_gib=24"]))
+    tight = make_plan(composed(["layout=megatron/qwen3_32b", "model_engine=megatron", "htpo.gpu_memory_gib=24"]))
     assert any("update: about" in warning and "htpo.gpu_memory_gib" in warning for warning in tight.warnings)
     # Without recomputation.
     engine = "actor_rollout_ref.actor.megatron"
@@ -310,9 +310,9 @@ def test_warns_where_it_does_not_fit():
         f"{engine}.override_transformer_config.recompute_granularity=null",
         f"{engine}.tensor_model_parallel_size=2",
     ]
-    assert make_plan(compose(["layout=megatron/qwen3_8b", "model_engine=megatron", *kept])).warnings
+    assert make_plan(composed(["layout=megatron/qwen3_8b", "model_engine=megatron", *kept])).warnings
     small = ["layout=fsdp/qwen3_32b", "actor_rollout_ref.rollout.gpu_memory_utilization=0.25"]
-    assert any("KV cache" in warning for warning in make_plan(compose(small)).warnings)
+    assert any("KV cache" in warning for warning in make_plan(composed(small)).warnings)
 
 
 def test_printed(plan):
@@ -335,6 +335,6 @@ def test_printed(plan):
 
 def test_printed_without_a_model():
     console = Console(width=120, record=True, file=io.StringIO())
-    print_plan(make_plan(compose(["actor_rollout_ref.model.path=/no/such/model"])), console)
+    print_plan(make_plan(composed(["actor_rollout_ref.model.path=/no/such/model"])), console)
     text = console.export_text()
     assert "no model is to be found at /no/such/model" in text and "8 GPUs" in text and "GiB" not in text

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
-from preflight_support import assert_refused, case_id, the_problem
+from preflight_support import assert_refused, case_id, composed, the_problem
 
 from recipe.htpo.config import compose
 from recipe.htpo.lab.model import make_model, make_tokenizer
@@ -29,18 +29,31 @@ OVERLONG = "reward.reward_kwargs.overlong_buffer_cfg"
 pytestmark = pytest.mark.usefixtures("no_ray")
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["platform=cpu", f"{ROLLOUT}.n=2", "+objective.cells.hard_correct_high.new=1", "data.train_files=[a,b]"],
+        ["objective.entropy_source=current", "model_engine=megatron", "layout=megatron/qwen3_8b", "trainer.nnodes=3"],
+        ["objective=htpo_released", f"{ACTOR}.ppo_mini_batch_size=${{data.train_batch_size}}", "~data.seed"],
+    ],
+)
+def test_composed_is_compose(overrides):
+    assert composed(overrides) == compose(overrides)
+
+
 def test_a_sound_configuration_passes(sound_config):
     assert find_problems(sound_config) == []
 
 
 @pytest.mark.parametrize("preset", sorted(set(preset_names()) - {"htpo"}))
 def test_so_do_the_other_presets(sound, preset):
-    assert config_problems(compose([*sound, f"objective={preset}"])) == []
+    assert config_problems(composed([*sound, f"objective={preset}"])) == []
 
 
 def test_an_unbounded_penalty_with_several_updates_is_warned_of(sound):
     def warnings(*overrides):
-        return [str(warning) for warning in check_warnings(compose([*sound, *overrides]))]
+        return [str(warning) for warning in check_warnings(composed([*sound, *overrides]))]
 
     assert warnings("objective=htpo") == warnings("objective=dapo") == []
     (warning,) = warnings("objective=htpo_paper")
@@ -54,16 +67,16 @@ def test_an_unbounded_penalty_with_several_updates_is_warned_of(sound):
 
 
 def test_asymre_with_a_clipped_loss_is_warned_of(sound):
-    (warning,) = check_warnings(compose([*sound, "objective=dapo", "objective.weights.name=asymre"]))
+    (warning,) = check_warnings(composed([*sound, "objective=dapo", "objective.weights.name=asymre"]))
     assert "loss_mode=gpg" in warning.remedy
 
 
 def test_quantized_generation_without_a_correction_is_warned_of(sound):
     fp8 = f"{ROLLOUT}.quantization=fp8"
-    assert list(check_warnings(compose(sound))) == []
-    (warning,) = check_warnings(compose([*sound, fp8]))
+    assert list(check_warnings(composed(sound))) == []
+    (warning,) = check_warnings(composed([*sound, fp8]))
     assert warning.field == f"{ROLLOUT}.quantization" and "rollout_is=token" in warning.remedy
-    assert list(check_warnings(compose([*sound, fp8, "algorithm.rollout_correction.rollout_is=token"]))) == []
+    assert list(check_warnings(composed([*sound, fp8, "algorithm.rollout_correction.rollout_is=token"]))) == []
 
 
 # What is broken -> the field that is named, words of the message, words of the remedy.
@@ -167,11 +180,11 @@ CONFIGURATION = [
     "broken, field, message, remedy", CONFIGURATION, ids=[case_id(case[0]) for case in CONFIGURATION]
 )
 def test_broken_configuration(sound, broken, field, message, remedy):
-    assert_refused(config_problems(compose([*sound, *broken])), field, message, remedy)
+    assert_refused(config_problems(composed([*sound, *broken])), field, message, remedy)
 
 
 def test_model_and_data_have_no_defaults():
-    fields = [problem.field for problem in find_problems(compose(["platform=cpu"]))]
+    fields = [problem.field for problem in find_problems(composed(["platform=cpu"]))]
     assert fields == ["actor_rollout_ref.model.path", "data.train_files", "data.val_files"]
 
 
@@ -190,7 +203,7 @@ def test_the_setting_that_the_remedy_names_exists(sound_config, key):
 
 def test_plugin_missing(sound, monkeypatch):
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [])
-    problem = the_problem(find_problems(compose(sound)), "environment")
+    problem = the_problem(find_problems(composed(sound)), "environment")
     assert "verl.plugins" in problem.message and "every node" in problem.remedy
 
 
@@ -198,21 +211,21 @@ def test_versions(sound, monkeypatch):
     monkeypatch.setattr("recipe.htpo.preflight.machine.VERL", "0.9.1")
     required = {"cpu": {"verl": "==0.9.0", "no-such-distribution": "==1.0"}}
     monkeypatch.setattr("recipe.htpo.preflight.machine.REQUIRED", required)
-    problems = find_problems(compose(sound))
+    problems = find_problems(composed(sound))
     assert [problem.message for problem in problems] == [
         "verl is 0.9.1, this recipe needs 0.9.0",
         "no-such-distribution is not installed, this recipe needs 1.0",
     ]
     assert all("setup_env.sh" in problem.remedy for problem in problems)
-    assert find_problems(compose([*sound, "htpo.check_versions=False"])) == []
+    assert find_problems(composed([*sound, "htpo.check_versions=False"])) == []
 
 
 def test_model_directory(sound, inputs, tmp_path):
     path = "actor_rollout_ref.model.path"
-    missing = find_problems(compose([*sound, f"{path}=/no/such/model"]))
+    missing = find_problems(composed([*sound, f"{path}=/no/such/model"]))
     assert "no such directory" in the_problem(missing, path).message
     (tmp_path / "empty").mkdir()
-    empty = the_problem(find_problems(compose([*sound, f"{path}={tmp_path}/empty"])), path)
+    empty = the_problem(find_problems(composed([*sound, f"{path}={tmp_path}/empty"])), path)
     assert "cannot be loaded" in empty.message and "config.json and a tokenizer" in empty.remedy
 
 
@@ -223,65 +236,65 @@ def test_chat_template(sound, tmp_path):
     make_model(tokenizer, seed=0).config.save_pretrained(tmp_path / "model")
     # Prompts are measured with the template too, so only the model's problems are looked at here.
     overrides = [*sound, f"actor_rollout_ref.model.path={tmp_path}/model", "data.filter_overlong_prompts=True"]
-    problem = the_problem(find_problems(compose(overrides)), "actor_rollout_ref.model.path")
+    problem = the_problem(find_problems(composed(overrides)), "actor_rollout_ref.model.path")
     assert "no chat template" in problem.message and "custom_chat_template" in problem.remedy
 
 
 def test_model_positions(sound):
     longer = [*sound, "data.max_response_length=600", f"{ROLLOUT}.max_model_len=1000"]
-    problem = the_problem(find_problems(compose(longer)), "data.max_response_length")
+    problem = the_problem(find_problems(composed(longer)), "data.max_response_length")
     assert "632 tokens, the model has 512 positions" in problem.message
 
 
 @pytest.mark.parametrize("field", ["data.train_files", "data.val_files"])
 def test_data_files(sound, inputs, tmp_path, field):
-    missing = the_problem(find_problems(compose([*sound, f"{field}=/no/such.parquet"])), field)
+    missing = the_problem(find_problems(composed([*sound, f"{field}=/no/such.parquet"])), field)
     assert "/no/such.parquet" in missing.message and missing.remedy
     (tmp_path / "broken.parquet").write_text("not parquet")
-    broken = the_problem(find_problems(compose([*sound, f"{field}={tmp_path}/broken.parquet"])), field)
+    broken = the_problem(find_problems(composed([*sound, f"{field}={tmp_path}/broken.parquet"])), field)
     assert "broken.parquet" in broken.message and broken.remedy
     table = pq.read_table(inputs / "train.parquet")
     pq.write_table(table.drop_columns(["reward_model"]), tmp_path / "column.parquet")
-    column = the_problem(find_problems(compose([*sound, f"{field}={tmp_path}/column.parquet"])), field)
+    column = the_problem(find_problems(composed([*sound, f"{field}={tmp_path}/column.parquet"])), field)
     assert "reward_model" in column.message
     # In a list as well.
     both = f"{field}=[{inputs}/train.parquet,{tmp_path}/column.parquet]"
-    assert the_problem(find_problems(compose([*sound, both])), field).message == column.message
+    assert the_problem(find_problems(composed([*sound, both])), field).message == column.message
 
 
 def test_overlong_prompts(sound):
     short = [*sound, "data.max_prompt_length=3"]
-    problem = the_problem(find_problems(compose(short)), "data.train_files")
+    problem = the_problem(find_problems(composed(short)), "data.train_files")
     assert "3" in problem.message and problem.remedy
     # verl drops them itself where it is told to.
-    assert find_problems(compose([*short, "data.filter_overlong_prompts=True"])) == []
+    assert find_problems(composed([*short, "data.filter_overlong_prompts=True"])) == []
 
 
 def test_too_few_prompts(sound):
-    problem = the_problem(find_problems(compose([*sound, "data.train_batch_size=64"])), "data.train_batch_size")
+    problem = the_problem(find_problems(composed([*sound, "data.train_batch_size=64"])), "data.train_batch_size")
     assert "has 48 prompts" in problem.message and "build more data" in problem.remedy
 
 
 def test_output_directory(sound, tmp_path):
     run = [*sound, f"htpo.output_dir={tmp_path}/run"]
-    write_config(tmp_path / "run", compose(run))
-    assert find_problems(compose([*run, "trainer.total_training_steps=99"])) == []
-    problem = the_problem(find_problems(compose([*run, "data.seed=1"])), "htpo.output_dir")
+    write_config(tmp_path / "run", composed(run))
+    assert find_problems(composed([*run, "trainer.total_training_steps=99"])) == []
+    problem = the_problem(find_problems(composed([*run, "data.seed=1"])), "htpo.output_dir")
     assert "data.seed: 42 -> 1" in problem.message and "choose another htpo.output_dir" in problem.remedy
-    many = the_problem(find_problems(compose([*run, "objective=entropy_80_20", "data.seed=1"])), "htpo.output_dir")
+    many = the_problem(find_problems(composed([*run, "objective=entropy_80_20", "data.seed=1"])), "htpo.output_dir")
     assert "more)" in many.message
     # Only compared when all else is well: a typing error would appear twice.
-    assert not [p for p in find_problems(compose([*run, "data.seed=1", f"{ROLLOUT}.n=1"])) if p.field == problem.field]
+    assert not [p for p in find_problems(composed([*run, "data.seed=1", f"{ROLLOUT}.n=1"])) if p.field == problem.field]
 
 
 def test_output_directory_cannot_be_written(sound, tmp_path):
     (tmp_path / "file").write_text("")
-    problem = the_problem(find_problems(compose([*sound, f"htpo.output_dir={tmp_path}/file/run"])), "htpo.output_dir")
+    problem = the_problem(find_problems(composed([*sound, f"htpo.output_dir={tmp_path}/file/run"])), "htpo.output_dir")
     assert "cannot be written" in problem.message
 
 
 def test_all_problems_are_found_at_once(sound):
-    problems = find_problems(compose([*sound, f"{ROLLOUT}.n=1", "trainer.use_v1=False", "data.val_files=/no"]))
+    problems = find_problems(composed([*sound, f"{ROLLOUT}.n=1", "trainer.use_v1=False", "data.val_files=/no"]))
     assert [problem.field for problem in problems] == ["trainer.use_v1", f"{ROLLOUT}.n", "data.val_files"]
 
 
