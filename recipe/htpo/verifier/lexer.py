@@ -256,7 +256,7 @@ def word_tokens(word: str, before: str) -> list[Token]:
         return [Token("func", FUNCTION_SPELLINGS[word])]
     if lower in MARKS:
         return [Token(MARKS[lower], word)]
-    if is_unit_word(lower) and (before in _OPERAND_ENDS or before in ("text", "^")):
+    if is_unit_word(word) and (before in _OPERAND_ENDS or before in ("text", "^")):
         return [Token("text", word)]
     if len(word) <= 3:
         return letters(word)

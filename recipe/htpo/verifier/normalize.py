@@ -12,6 +12,7 @@ import re
 import unicodedata
 
 from recipe.htpo.verifier.separators import join_marked_digits, join_spaced_digits
+from recipe.htpo.verifier.units import is_known_unit, spell_siunitx
 
 _SYMBOLS = {
     "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "﹣": "-", "×": r"\times ", "⋅": r"\cdot ", "·": r"\cdot ",
@@ -57,6 +58,7 @@ _SAME_COMMAND = {
     "dotsb": "ldots", "infin": "infty", "prime": "'", "Dots": "ldots", "tg": "tan", "ctg": "cot", "arctg": "atan",
     "smallsetminus": "setminus", "backslash": "setminus", "R": "mathbb{R}", "land": ",", "textdollar": "$",
 }  # fmt: skip
+_WITHOUT_BRACES = str.maketrans("", "", "{}")
 _COMMAND = re.compile(r"\\([a-zA-Z]+)")
 _THIN_SPACE = re.compile(r"\\[!]")
 _SPACE = re.compile(r"(\\\\)(?:\[[^\[\]]{1,8}\])?|\\[,;:> \n]|~|\\(?![a-zA-Z{}%$&#_|])|\s+")
@@ -71,6 +73,12 @@ _ORDINAL = re.compile(
 _SIGN_IN_BRACES = re.compile(r"\{([-+])\}")
 _LABEL_IN_TEXT = re.compile(
     r"\A\s*+\\text(?:bf)?+\s*+\{\s*+(?:the\s++)?+(?:final\s++)?+answer\s*+(?:is|[:=])?+\s*+\}\s*+[:=]?", re.IGNORECASE
+)
+_UNIT = r"\{\s*+\\(?:text[a-z]*+|mathrm|rm)\s*+\{\s*+([^{}]{1,20})\}(\^(?:\d|\{\d\}))?+\s*+\}"
+_UNIT_FRACTION = re.compile(rf"\\frac\s*+{_UNIT}\s*+{_UNIT}")
+# The package siunitx: \qty{5}{m/s}, \SI{5}{\meter\per\second}, \num{5}.
+_QUANTITY = re.compile(
+    r"\\(?:SI|qty)\s*+(?:\[[^\[\]]{0,40}\]\s*+)?+\{([^{}]{1,40})\}\s*+\{([^{}]{1,60})\}|\\num\s*+\{([^{}]{1,40})\}"
 )
 _MOD_IN_TEXT = re.compile(r"\\text[a-z]*+\s*+\{\s*+(\(mod\s[^(){}]{1,40}\))\s*+\}")
 _MOD_IN_BRACKETS = re.compile(
@@ -99,7 +107,9 @@ def normalize(text: str) -> str:
     text = _DELIMITERS.sub(" ", text)
     text = _SIZES.sub("", text)
     text = _STYLES.sub("", text)
+    text = _QUANTITY.sub(_spell_quantity, text)
     text = _COMMAND.sub(_common_command, text)
+    text = _UNIT_FRACTION.sub(_spell_unit_fraction, text)
     text = _THIN_SPACE.sub("", text)
     text = _DEGREE.sub(r"\\degree ", text)
     text = _PRIME.sub(lambda match: (match.group(1) or match.group(2)).replace(" ", ""), text)
@@ -141,6 +151,17 @@ def _common_command(match: re.Match[str]) -> str:
     if name in ("{", "}", "%", "$"):
         return "\\" + name
     return "\\" + name if name[0].isalpha() else name
+
+
+def _spell_quantity(match: re.Match[str]) -> str:
+    value, unit, number = match.groups()
+    return f" {number} " if number else f" {value}\\text{{{spell_siunitx(unit)}}}"
+
+
+def _spell_unit_fraction(match: re.Match[str]) -> str:
+    top, top_power, bottom, bottom_power = match.groups(default="")
+    unit = f"{top.strip()}{top_power}/{bottom.strip()}{bottom_power}".translate(_WITHOUT_BRACES)
+    return f"\\text{{{unit}}}" if is_known_unit(unit) else match.group()
 
 
 def _ascii_symbols(text: str) -> str:

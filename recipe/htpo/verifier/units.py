@@ -38,6 +38,8 @@ _NO_DECORATION = frozenset(
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety".split()
 )
+# Symbols with capitals that are read without \text; others, such as Mm, are rather products of variables.
+_BARE_SYMBOLS = frozenset("Pa hPa kPa MPa Hz kHz MHz GHz eV keV MeV mV kV kW MW GW Wh kWh kJ MJ kN".split())
 _PIECE = re.compile(
     r"(per(?![a-zA-Z])|/)|(?:(square|cubic|sq|cu)\.? )?([a-zA-Z]+)\.?(?: ?(squared|cubed)|\^?\{?([-+]?\d)\}?)?|[ ~.\-*]"
 )
@@ -46,12 +48,19 @@ _NUMBER_WORD = re.compile("|".join(NUMBER_WORDS))
 _DIGIT = re.compile(r"\d")
 _CDOT = re.compile(r"\\(?:cdot|times)(?![a-zA-Z])")
 _GREEK = re.compile(r"\\(mu|Omega)(?![a-zA-Z]) ?")
+_PREFIX_MACRO = re.compile(r"\\((?:giga|mega|kilo|centi|milli|micro|nano)) ?\\")
+_MACRO = re.compile(r"\\([a-zA-Z]+)")
 _UNDER = re.compile(r"/ ?\(([^()]{1,30})\)")
 
 
 def spell_unit(text: str) -> str:
     """``text`` with the Greek letters and products of units in the spelling of the table: ``k\\Omega`` is ``kohm``."""
     return _CDOT.sub(" ", _GREEK.sub(lambda match: "u" if match.group(1) == "mu" else "ohm", text))
+
+
+def spell_siunitx(text: str) -> str:
+    """The unit of a ``\\qty`` in the spelling of the table: ``\\kilo\\meter\\per\\second`` is ``kilometer/second``."""
+    return _MACRO.sub(lambda match: match.group(1) + " ", _PREFIX_MACRO.sub(r"\1", text.replace("\\per", "/"))).strip()
 
 
 def is_prefix(text: str) -> bool:
@@ -66,7 +75,10 @@ def is_known_unit(text: str) -> bool:
 
 def is_unit_word(word: str) -> bool:
     """Whether a bare word of two or more letters behind a number is a unit or a number word."""
-    return len(word) > 1 and (word in UNITS or word in NUMBER_WORDS or word in ("square", "cubic", "units", "unit"))
+    lower = word.lower()
+    return word in _BARE_SYMBOLS or (
+        len(word) > 1 and (lower in UNITS or lower in NUMBER_WORDS or lower in ("square", "cubic", "units", "unit"))
+    )
 
 
 def parse_unit(text: str) -> tuple[Unit, int]:
