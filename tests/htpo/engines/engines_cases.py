@@ -7,7 +7,7 @@ from typing import Literal
 
 # In this order: mbridge 0.15 keeps its names of weights in a class, and a model with tied embeddings changes them for
 # every model without that is built after it in the same process.
-MODELS = ("qwen3", "qwen2")
+MODELS = ("qwen3", "llama", "qwen2")
 TEMPERATURE = 0.8
 
 # The gradient is clipped to a norm at which rounding of it stays far below AdamW's epsilon of 1e-8. Where a gradient is
@@ -20,22 +20,24 @@ Run = Literal["gradient", "adam", "resume", "scores"]
 
 @dataclass(frozen=True)
 class Layout:
-    """One process group: `tp * pp * cp` processes per data-parallel rank, as many ranks as fit."""
+    """One process group: `tp * pp * cp * ulysses` processes per data-parallel rank, as many ranks as fit."""
 
     engine: Literal["fsdp2", "megatron"]
     processes: int
     tp: int = 1
     pp: int = 1
     cp: int = 1
+    ulysses: int = 1
 
     @property
     def data_parallel(self) -> int:
-        return self.processes // (self.tp * self.pp * self.cp)
+        return self.processes // (self.tp * self.pp * self.cp * self.ulysses)
 
 
 LAYOUTS = {
     "fsdp-1": Layout("fsdp2", 1),
     "fsdp-dp2": Layout("fsdp2", 2),
+    "fsdp-ulysses2": Layout("fsdp2", 2, ulysses=2),
     "megatron-1": Layout("megatron", 1),
     "megatron-tp2": Layout("megatron", 2, tp=2),
     "megatron-pp2": Layout("megatron", 2, pp=2),
@@ -64,7 +66,7 @@ class Case:
         return "-".join([self.run, self.model, layout, self.split, self.entropy_source])
 
 
-# Every pair of model, packing and split is in a case of each kind.
+# Every pair of Qwen model, packing and split is in a case of each kind.
 GRADIENT_CASES = [
     Case("gradient", "qwen3", False, "one"),
     Case("gradient", "qwen3", True, "several"),
@@ -72,6 +74,7 @@ GRADIENT_CASES = [
     Case("gradient", "qwen2", True, "one"),
     Case("gradient", "qwen2", False, "several"),
     Case("gradient", "qwen2", True, "dynamic"),
+    Case("gradient", "llama", True, "several"),
     Case("gradient", "qwen3", True, "several", "current"),
     Case("gradient", "qwen2", False, "several", "current"),
 ]
@@ -80,6 +83,7 @@ RESUME_CASES = [Case("resume", "qwen3", False), Case("resume", "qwen2", True)]
 SCORE_CASES = [
     Case("scores", "qwen3", True, "several"),
     Case("scores", "qwen3", False, "dynamic"),
+    Case("scores", "llama", True, "several"),
     Case("scores", "qwen2", False, "several"),
     Case("scores", "qwen2", True, "dynamic"),
 ]
@@ -88,3 +92,13 @@ SCORE_OPTIONS = {
     "nthr": dict(length_normalised=False, vocab="full", anchor_exclude_self=True),
 }
 CASES = sorted([*GRADIENT_CASES, *ADAM_CASES, *RESUME_CASES, *SCORE_CASES], key=lambda case: MODELS.index(case.model))
+
+
+def runs(layout: str, case: Case) -> bool:
+    """Whether a layout runs a case: Ulysses slices packed sequences only."""
+    return LAYOUTS[layout].ulysses == 1 or case.packed
+
+
+def layout_cases(engine: str, cases: list[Case]) -> list[tuple[str, Case]]:
+    """The layouts whose names begin with `engine`, with the cases that they run."""
+    return [(name, case) for name in LAYOUTS if name.startswith(engine) for case in cases if runs(name, case)]

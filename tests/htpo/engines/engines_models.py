@@ -1,11 +1,19 @@
 # Copyright 2026 The verl-htpo authors
 # SPDX-License-Identifier: Apache-2.0
-"""Two tiny fp32 models on disk: the properties of Qwen2.5 and of Qwen3 that an engine can get wrong."""
+"""Tiny fp32 models on disk: the properties of Qwen2.5, Qwen3 and Llama that an engine can get wrong."""
 
 from pathlib import Path
 
 import torch
-from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    GenerationConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from recipe.htpo.lab.model import make_tokenizer
 
@@ -20,11 +28,11 @@ SIZES = dict(
 
 
 def write_model(name: str, directory: Path) -> None:
-    """Write the model `qwen2` or `qwen3` and its tokenizer.
+    """Write the model `qwen2`, `qwen3` or `llama` and its tokenizer.
 
     `qwen2` has tied embeddings and biases in the attention; `qwen3` has an output layer of its own, norms of queries
-    and keys, and heads wider than hidden_size / heads. All weights, also norms and biases, are random, and wide enough
-    for the entropy to differ from token to token.
+    and keys, and heads wider than hidden_size / heads; `llama` has neither biases nor those norms. All weights, also
+    norms and biases, are random, and wide enough for the entropy to differ from token to token.
     """
     tokenizer = make_tokenizer()
     sizes = SIZES | dict(
@@ -33,6 +41,8 @@ def write_model(name: str, directory: Path) -> None:
     torch.manual_seed(len(name))
     if name == "qwen2":
         model = Qwen2ForCausalLM(Qwen2Config(hidden_size=128, num_hidden_layers=2, tie_word_embeddings=True, **sizes))
+    elif name == "llama":
+        model = LlamaForCausalLM(LlamaConfig(hidden_size=96, num_hidden_layers=2, tie_word_embeddings=False, **sizes))
     else:
         model = Qwen3ForCausalLM(
             Qwen3Config(hidden_size=96, head_dim=32, num_hidden_layers=4, tie_word_embeddings=False, **sizes)

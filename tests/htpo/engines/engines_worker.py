@@ -17,8 +17,9 @@ from typing import Any
 from unittest import mock
 
 import torch
+from engines_attention import ULYSSES_ATTENTION
 from engines_batch import CLIP, OBJECTIVE, Batch, rows_of
-from engines_cases import ADAM, CASES, LAYOUTS, SCORE_OPTIONS, TEMPERATURE, Case, Layout
+from engines_cases import ADAM, CASES, LAYOUTS, SCORE_OPTIONS, TEMPERATURE, Case, Layout, runs
 from tensordict import TensorDict
 from torch import Tensor
 from verl.trainer.config import CheckpointConfig
@@ -64,7 +65,12 @@ def engine_config(layout: Layout, case: Case, rows: int) -> FSDPEngineConfig | M
     if layout.engine == "fsdp2":
         fp32 = dict(param_dtype="fp32", reduce_dtype="fp32", buffer_dtype="fp32")
         return FSDPEngineConfig(
-            strategy="fsdp2", model_dtype="fp32", mixed_precision=fp32, use_torch_compile=False, **batching
+            strategy="fsdp2",
+            model_dtype="fp32",
+            mixed_precision=fp32,
+            use_torch_compile=False,
+            ulysses_sequence_parallel_size=layout.ulysses,
+            **batching,
         )
     return McoreEngineConfig(
         tensor_model_parallel_size=layout.tp,
@@ -106,7 +112,7 @@ class Actor:
                 model_type=MODEL_TYPE if case.run == "scores" else "language_model",
                 model_config=HFModelConfig(
                     path=str(model),
-                    override_config={"attn_implementation": "sdpa"},
+                    override_config={"attn_implementation": ULYSSES_ATTENTION if layout.ulysses > 1 else "sdpa"},
                     use_remove_padding=case.packed,
                     enable_gradient_checkpointing=False,
                 ),
@@ -260,7 +266,7 @@ def main() -> None:
     layout = LAYOUTS[arguments.layout]
     results: dict[str, Result] = {}
     for case in CASES:
-        if arguments.only not in str(case):
+        if arguments.only not in str(case) or not runs(arguments.layout, case):
             continue
         model = arguments.inputs / case.model
         batch = torch.load(model / "batch.pt")

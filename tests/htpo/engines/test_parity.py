@@ -4,7 +4,7 @@
 
 import pytest
 import torch
-from engines_cases import GRADIENT_CASES, LAYOUTS
+from engines_cases import GRADIENT_CASES, layout_cases
 from engines_checks import RELATIVE_TOLERANCE, check_gradients, check_sums, group_sums, in_parameters
 
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("engines")]
@@ -12,8 +12,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("engines")]
 BASE_LAYOUT = "fsdp-1"
 
 
-@pytest.mark.parametrize("case", GRADIENT_CASES, ids=str)
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout, case", layout_cases("", GRADIENT_CASES), ids=str)
 def test_equals_one_fsdp_process(layout, case, layout_results, references):
     wanted = (case.model, case.entropy_source)
     base_case = next(other for other in GRADIENT_CASES if (other.model, other.entropy_source) == wanted)
