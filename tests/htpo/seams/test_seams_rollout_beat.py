@@ -57,7 +57,7 @@ def test_a_long_wave_lives_and_a_hang_dies_with_the_reason(tmp_path):
 
     torch.manual_seed(0)
     sizes = dict(hidden_size=128, intermediate_size=160, num_attention_heads=4, num_key_value_heads=2)
-    config = Qwen2Config(**sizes, num_hidden_layers=2, vocab_size=64, max_position_embeddings=4096, dtype="float32")
+    config = Qwen2Config(**sizes, num_hidden_layers=2, vocab_size=64, max_position_embeddings=20_000, dtype="float32")
     Qwen2ForCausalLM(config).save_pretrained(tmp_path / "model")
     log = tmp_path / "log.txt"
     with log.open("wb") as stream:
