@@ -8,6 +8,7 @@
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 for name, examples in (("daily", 10), ("ci", 60)):
@@ -19,3 +20,11 @@ for name, examples in (("daily", 10), ("ci", 60)):
         suppress_health_check=[HealthCheck.too_slow],
     )
 settings.load_profile(os.environ.get("HTPO_TEST_PROFILE", "daily"))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """End where pytest-xdist does not hold groups together: two processes would start what one was to share."""
+    if getattr(session.config.option, "loadgroup", False):
+        for item in session.items:
+            if item.get_closest_marker("xdist_group") and "@" not in item.nodeid:
+                raise pytest.UsageError("this pytest-xdist does not group tests under this pytest; use pytest<9.2")

@@ -106,7 +106,7 @@ def supervise(command: list[str], output_dir: Path) -> int:
 
 
 def _environment(own: Path) -> dict[str, str]:
-    """The run's environment: a temporary directory of its own, for Ray too where that can be.
+    """The run's environment: a temporary directory of its own, for Ray too where that can be, and to meet in.
 
     Ray finds a cluster that `ray start` started on this machine by a file in its usual temporary directory, and the
     paths of its sockets have 107 bytes at most.
@@ -116,6 +116,9 @@ def _environment(own: Path) -> dict[str, str]:
     environment.setdefault("RAY_raylet_start_wait_time_s", "240")
     usual = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
     joins = os.environ.get("RAY_ADDRESS") or Path(usual, "ray", "ray_current_cluster").exists()
+    if not joins:
+        # verl chooses a free port half a minute before the workers meet there; until then anyone may take it.
+        environment.setdefault("DIST_INIT_METHOD", f"file://{own}/rendezvous")
     if joins or len(str(own)) + RAY_SOCKET > 107:
         environment["RAY_TMPDIR"] = usual
     else:

@@ -207,14 +207,17 @@ def test_a_ray_that_is_to_be_joined_is_found_where_it_was(tmp_path, monkeypatch)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv("DIST_INIT_METHOD", raising=False)
     own = Path("/tmp/htpo_0a1b2c_abcdefgh")
     assert "RAY_TMPDIR" not in _environment(own)
     # Ray's sockets would have names that are too long there.
     assert _environment(Path("/a" * 20))["RAY_TMPDIR"] == str(tmp_path)
     assert _environment(own)["TMPDIR"] == str(own)
+    # The workers of a cluster may be on other machines; those of a Ray of its own meet in a file.
+    assert _environment(own)["DIST_INIT_METHOD"] == f"file://{own}/rendezvous"
     assert int(_environment(own)["RAY_raylet_start_wait_time_s"]) > 30
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    assert _environment(own)["RAY_TMPDIR"] == str(tmp_path)
+    assert _environment(own)["RAY_TMPDIR"] == str(tmp_path) and "DIST_INIT_METHOD" not in _environment(own)
     monkeypatch.delenv("RAY_ADDRESS")
     (tmp_path / "ray").mkdir()
     (tmp_path / "ray" / "ray_current_cluster").write_text("10.0.0.1:6379")
