@@ -3,7 +3,6 @@
 """One process of one layout: trains a step, saves a checkpoint as a run does, and the weights that the rollout gets."""
 
 import os
-import sys
 from pathlib import Path
 
 import torch
@@ -11,8 +10,7 @@ from engines_cases import CASES, LAYOUTS
 from engines_worker import Actor
 
 
-def main() -> None:
-    layout, inputs, outputs = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+def main(layout: str, inputs: Path, outputs: Path) -> None:
     case = next(case for case in CASES if case.run == "adam" and case.model == "qwen2")
     actor = Actor(LAYOUTS[layout], case, inputs / case.model, torch.load(inputs / case.model / "batch.pt"))
     actor.train()
@@ -22,7 +20,3 @@ def main() -> None:
         torch.save(weights, outputs / "weights.pt")
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main()

@@ -5,7 +5,6 @@
 Called by `engines_launch`, with RANK and WORLD_SIZE in the environment.
 """
 
-import argparse
 import os
 import shutil
 import traceback
@@ -256,32 +255,22 @@ def run_scores(make: Any, directory: Path) -> Result:
 RUNS = {"gradient": run_gradient, "adam": run_adam, "resume": run_resume, "scores": run_scores}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("layout", choices=LAYOUTS)
-    parser.add_argument("inputs", type=Path, help="directory with one model and batch.pt per model name")
-    parser.add_argument("outputs", type=Path)
-    parser.add_argument("--only", default="", help="run the cases whose name contains this")
-    arguments = parser.parse_args()
-    layout = LAYOUTS[arguments.layout]
+def main(layout: str, inputs: Path, outputs: Path) -> None:
+    """Run the layout's cases on the models and batches below `inputs`; save this rank's results."""
     results: dict[str, Result] = {}
     for case in CASES:
-        if arguments.only not in str(case) or not runs(arguments.layout, case):
+        if not runs(layout, case):
             continue
-        model = arguments.inputs / case.model
+        model = inputs / case.model
         batch = torch.load(model / "batch.pt")
-        directory = arguments.outputs / "checkpoint"
+        directory = outputs / "checkpoint"
         try:
-            results[str(case)] = RUNS[case.run](partial(Actor, layout, case, model, batch), directory)
+            results[str(case)] = RUNS[case.run](partial(Actor, LAYOUTS[layout], case, model, batch), directory)
         except Exception:
             # The other cases still run: an error nearly always occurs on every rank.
             results[str(case)] = {"error": traceback.format_exc()}
         torch.distributed.barrier()
         if os.environ["RANK"] == "0":
             shutil.rmtree(directory, ignore_errors=True)
-    torch.save(results, arguments.outputs / f"rank{os.environ['RANK']}.pt")
+    torch.save(results, outputs / f"rank{os.environ['RANK']}.pt")
     torch.distributed.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main()
