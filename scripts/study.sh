@@ -8,14 +8,15 @@
 #
 # Knobs:
 #   OUT      results: OUT/REGIME/ARM/seed_N.json, of countdown OUT/countdown/ARM  (default: docs/study/lab)
-#   MODEL    model that every run starts from            (default: .cache/demo_model, made if it is not there)
+#   MODEL    model that every run starts from            (default: docs/study/model, that of the published results;
+#            of countdown MODEL_countdown; a warm-up on another machine ends at other weights)
 #   WORKERS  runs at a time, one core each               (default: 1)
 #   SEEDS    of every part but more                      (default: 1 2 3 4 5)
 set -euo pipefail
 
 # user-adjustable
 out="${OUT:-docs/study/lab}"
-model="${MODEL:-.cache/demo_model}"
+model="${MODEL:-docs/study/model}"
 workers="${WORKERS:-1}"
 read -ra seeds <<<"${SEEDS:-1 2 3 4 5}"
 

@@ -179,7 +179,7 @@ def read_lab(path: Path) -> Run:
         path=path,
         objective=path.resolve().parent.name,
         seed=plan.get("seed"),
-        settings={name: value for name, value in flat(plan).items() if name != "seed"},
+        settings={name: value for name, value in flat(plan).items() if name != "seed"} | _model(result),
         note=f"ended early: {result['collapsed']}" if result.get("collapsed") else "",
     )
     evaluated = [{"step": 0, **result["start"]}] + [record for record in records if "counts" in record]
@@ -197,6 +197,11 @@ def read_lab(path: Path) -> Run:
             if lab_name in record:
                 run.curves.setdefault(name, {})[record["step"]] = float(record[lab_name])
     return run
+
+
+def _model(result: dict[str, Any]) -> dict[str, Any]:
+    """The digest of the weights that a run began from; results before there was one have none."""
+    return {"model": result["model"]} if "model" in result else {}
 
 
 def read_responses(path: Path) -> Run:

@@ -23,7 +23,7 @@ from recipe.htpo.lab.loop import CONTROLS, RunPlan
 from recipe.htpo.lab.policy_loss import CLIP, settings_of
 from recipe.htpo.lab.regime import load_regime, regime_names
 from recipe.htpo.lab.results import plot, read_arms, results_table
-from recipe.htpo.lab.runs import is_finished, run_all
+from recipe.htpo.lab.runs import is_finished, model_digest, run_all
 from recipe.htpo.lab.sweep import sweep_table
 from recipe.htpo.lab.task import TASKS
 from recipe.htpo.lab.training import RECIPES
@@ -93,12 +93,15 @@ def _run(args: argparse.Namespace) -> int:
     verls = [name for name in args.objective if _settings(name, args).get("policy_loss")]
     if dump.steps and verls:
         raise SystemExit(f"htpo.dump_tokens: {', '.join(verls)} train with verl's loss, which says nothing of a token")
-    missing = {path: plan for path, plan in plans.items() if not is_finished(path, plan)}
+    model_dir = args.model or args.out / "model"
+    digest = model_digest(model_dir)
+    missing = {path: plan for path, plan in plans.items() if not is_finished(path, plan, digest)}
     console = Console()
     console.print(f"{len(plans) - len(missing)} of {len(plans)} runs are finished", soft_wrap=True)
     if not missing:
         return 0
-    model_dir = args.model or ensure_warm_model(args.out / "model", RECIPES[args.task], console=console)
+    if not args.model:
+        ensure_warm_model(model_dir, RECIPES[args.task], console=console)
     for line in run_all(model_dir, missing, args.workers, dump):
         console.print(line, soft_wrap=True)
     return 0

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many runs: which are finished, and the others in parallel processes of one thread."""
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -18,11 +19,19 @@ from recipe.htpo.lab.loop import Lab, RunPlan, run
 from recipe.htpo.objective import ObjectiveConfig
 
 
-def is_finished(path: Path, plan: RunPlan) -> bool:
-    """Whether the result of `plan` is in `path`. Raises SystemExit when it holds another run's."""
+def model_digest(model_dir: Path) -> str | None:
+    """What tells one model's weights from another's; None where there is no model yet."""
+    weights = model_dir / "model.safetensors"
+    return hashlib.sha256(weights.read_bytes()).hexdigest()[:16] if weights.exists() else None
+
+
+def is_finished(path: Path, plan: RunPlan, model: str | None = None) -> bool:
+    """Whether the result of `plan`, from the model of that digest, is in `path`. Raises SystemExit when it holds
+    another run's."""
     if not path.exists():
         return False
-    recorded = json.loads(path.read_text())["plan"]
+    result = json.loads(path.read_text())
+    recorded = result["plan"]
     asked = json.loads(json.dumps(asdict(plan) | {"objective": plan.objective.to_mapping()}))
     # A result may be older than a field that has its default here.
     recorded = {
@@ -31,6 +40,8 @@ def is_finished(path: Path, plan: RunPlan) -> bool:
         **recorded,
         "objective": ObjectiveConfig.from_mapping(recorded["objective"]).to_mapping(),
     }
+    if model is not None and result.get("model", model) != model:
+        raise SystemExit(f"{path} began from another model: give that one with --model, or choose another --out")
     if different := [key for key in asked if recorded.get(key) != asked[key]]:
         raise SystemExit(f"{path} is of another run ({', '.join(different)} differ): choose another --out or --name")
     return True
@@ -68,7 +79,7 @@ def _one(model_dir: Path, path: Path, plan: RunPlan, start: dict[str, Any], dump
     result = run(model_dir, plan, start, dump, path.with_suffix(""))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps({"plan": asdict(plan), "start": start, **result}))
+    temporary.write_text(json.dumps({"plan": asdict(plan), "model": model_digest(model_dir), "start": start, **result}))
     temporary.replace(path)
     last = result["steps"][-1]
     figures = f"pass@1 {last['pass@1']:.3f}, pass@8 {last['pass@8']:.3f}, collapsed: {result['collapsed']}"

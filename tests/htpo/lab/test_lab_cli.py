@@ -90,6 +90,14 @@ def test_a_result_without_fields_that_have_their_defaults_is_finished(lab, tmp_p
     assert "1 of 1 runs are finished" in capsys.readouterr().out
 
 
+def test_runs_from_another_model_never_mix(lab, tmp_path):
+    arguments = ("--objective", "dapo", "--seeds", "1", "--steps", "1")
+    assert lab(*arguments) == 0
+    make_model(make_tokenizer(), seed=1).save_pretrained(tmp_path / "fresh")
+    with pytest.raises(SystemExit, match="seed_1.json began from another model"):
+        lab(*arguments)
+
+
 def test_overrides_make_a_named_arm_and_never_mix_with_another(lab, tmp_path):
     arguments = ["--objective", "dapo", "--seeds", "1", "--steps", "1"]
     assert lab(*arguments, "--name", "entropy_all", overrides=["high_entropy_ratio=0.5", "regime.lr=2e-4"]) == 0
