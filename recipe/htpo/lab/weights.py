@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from recipe.htpo.lab.fast_model import FastModel
-from recipe.htpo.objective.weights import Head, PromptTokens, WeightBatch, WeightConfig, influence_scores
+from recipe.htpo.objective.weights import Head, PromptTokens, WeightBatch, WeightConfig, influence_scores, token_margins
 
 
 def weighed(batch: Any, weights: WeightConfig | None, model: FastModel, responses: int) -> tuple[Any, dict[str, float]]:
@@ -24,8 +24,13 @@ def weighed(batch: Any, weights: WeightConfig | None, model: FastModel, response
     """
     if weights is None:
         return batch, {}
-    score = anchor = None
-    if weights.score_options is not None:
+    score = anchor = margin = None
+    if "margin" in weights.needs:
+        head = Head(model.model.lm_head.weight.detach())
+        margin = torch.zeros(batch.mask.shape).masked_scatter(
+            batch.mask, token_margins(*model.head_inputs(batch.samples), head)
+        )
+    elif weights.score_options is not None:
         score, anchor = _scores(batch, weights.score_options, model, responses)
     given = WeightBatch(
         advantages=batch.advantages,
@@ -37,6 +42,7 @@ def weighed(batch: Any, weights: WeightConfig | None, model: FastModel, response
         entropy=batch.entropy,
         score=score,
         anchor=anchor,
+        margin=margin,
     )
     advantages = weights(given)
     weighed_batch = replace(batch, advantages=advantages, base_advantages=batch.advantages, score=score)

@@ -1,6 +1,6 @@
 # Copyright 2026 The verl-htpo authors
 # SPDX-License-Identifier: Apache-2.0
-"""Token scores of THR and NTHR from the old policy's forward pass, in verl's engines.
+"""Token scores of THR and NTHR, and margins for Intuitor, from the old policy's forward pass, in verl's engines.
 
 `InfluencePass` is mixed in before one of verl's engine classes (`influence_fsdp`, `influence_megatron`). Where the
 trainer asks for scores, it keeps what the LM head is given for the response tokens of mixed prompts, in host memory,
@@ -8,7 +8,8 @@ while verl computes log-probabilities and entropy, and scores prompt after promp
 pass is verl's own.
 
 A prompt's responses may stand on any data-parallel ranks: the matrix M of its scores is summed over them. All ranks of
-a data-parallel group go through the same prompts in the same order, whether they hold tokens of them or not.
+a data-parallel group go through the same prompts in the same order, whether they hold tokens of them or not. Margins
+are a token's own, and made of all counted responses.
 """
 
 import time
@@ -24,7 +25,7 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 from verl.utils import tensordict_utils as tu
 
-from recipe.htpo.objective.weights import Head, PromptTokens, Reductions, influence_scores
+from recipe.htpo.objective.weights import Head, PromptTokens, Reductions, influence_scores, token_margins
 
 if TYPE_CHECKING:
     from verl.workers.engine.base import BaseEngine as _Engine
@@ -35,14 +36,15 @@ else:
 MODEL_TYPE = "htpo_language_model"
 """Under which verl's engine registry has the engines that score (`actor_rollout_ref.model.model_type`)."""
 
-# What the trainer sends along: non-tensor options of `influence_scores` (without them, nothing is scored), and per row
-# the prompt (-1: not counted) and the verdict.
+# What the trainer sends along: the non-tensor `WeightConfig.score_options` (without them, the pass is verl's own), and
+# per row the prompt (-1: not counted) and the verdict.
 OPTIONS = "htpo_score_options"
 PROMPT_FIELD = "htpo_prompt"
 CORRECT_FIELD = "htpo_correct"
 
-# What it gets back: fp32 scores, jagged over response tokens, the rows' anchors, and the seconds that scoring took.
+# What it gets back: fp32 scores or margins, jagged over response tokens, the rows' anchors, and the seconds it took.
 SCORE_FIELD = "htpo_score"
+MARGIN_FIELD = "htpo_margin"
 ANCHOR_FIELD = "htpo_anchor"
 SECONDS_FIELD = "htpo_score_seconds"
 
@@ -143,9 +145,14 @@ class MixedPrompts:
             response,
         )
 
+    @classmethod
+    def all_counted(cls, prompt: Tensor, length: Tensor) -> "MixedPrompts":
+        """Every row that counts is wanted, and none is compared with another."""
+        return cls([], torch.where((prompt >= 0) & (length > 0), 0, -1), torch.full_like(prompt, -1))
+
 
 class HeadInputs:
-    """What the LM head is given for the response tokens of mixed prompts, collected over micro-batches."""
+    """What the LM head is given for the response tokens of the wanted rows, collected over micro-batches."""
 
     def __init__(self, prompts: MixedPrompts, part: int) -> None:
         self._prompts, self._part = prompts, part
@@ -209,10 +216,8 @@ class HeadInputs:
             options: arguments of `influence_scores`.
             ranks: the process groups.
         """
-        assert self.weight is not None
-        device, head = self.weight.device, Head(self.weight, first, temperature)
-        hidden, token, row, place = (torch.cat(values) for values in zip(*self._taken, strict=True))
-        self._taken.clear()
+        head, hidden, token, row, place = self._all_taken(first, temperature)
+        device = head.weight.device
         prompt = self._prompts.prompt[row]
         by_prompt = prompt.argsort(stable=True).split(
             torch.bincount(prompt, minlength=len(self._prompts.correct)).tolist()
@@ -234,6 +239,25 @@ class HeadInputs:
             anchors[here] = result.anchor.float().cpu()[self._prompts.response[here]]
         return _reduced(scores.to(device), ranks.sequence).cpu(), anchors
 
+    def margins(self, response_mask: Tensor, first: int, temperature: float, ranks: Ranks) -> Tensor:
+        """`token_margins` `[tokens]` of all response tokens in the order of `response_mask`, fp32; 0 in unwanted rows.
+
+        The arguments are those of `scores`.
+        """
+        head, hidden, token, row, place = self._all_taken(first, temperature)
+        device, offsets = head.weight.device, response_mask.offsets().cpu()  # type: ignore[attr-defined]
+        margins = torch.zeros(int(offsets[-1]), dtype=torch.float32)
+        made = token_margins(hidden.to(device), token.to(device), head, reductions=GroupReductions(ranks))
+        margins[offsets[row] + place] = made.float().cpu()
+        return _reduced(margins.to(device), ranks.sequence).cpu()
+
+    def _all_taken(self, first: int, temperature: float) -> tuple[Head, Tensor, Tensor, Tensor, Tensor]:
+        """The head, and of the tokens that were taken, in host memory: states, ids, rows and places."""
+        assert self.weight is not None
+        hidden, token, row, place = (torch.cat(values) for values in zip(*self._taken, strict=True))
+        self._taken.clear()
+        return Head(self.weight, first, temperature), hidden, token, row, place
+
 
 class InfluencePass(_Engine):
     """Mixed in before an engine class, which says where its LM head is and which ranks share the work."""
@@ -254,20 +278,28 @@ class InfluencePass(_Engine):
         ranks, mask = self._ranks(), data["response_mask"]
         row = torch.arange(len(data)).repeat_interleave(mask.offsets().diff())
         length = torch.zeros(len(data), dtype=torch.int64).index_add_(0, row, (mask.values() > 0).long())
-        prompts = MixedPrompts.agree(data[PROMPT_FIELD], data[CORRECT_FIELD], length, ranks.data)
+        if "margins" in options:
+            prompts = MixedPrompts.all_counted(data[PROMPT_FIELD], length)
+        else:
+            prompts = MixedPrompts.agree(data[PROMPT_FIELD], data[CORRECT_FIELD], length, ranks.data)
         data[_ROW_FIELD] = torch.arange(len(data))
         with self._collecting(HeadInputs(prompts, ranks.part)) as inputs:
             output = super().infer_batch(data, loss_function)
         if inputs is None:
             return output
         started = time.perf_counter()
-        scores = torch.zeros(len(row))
-        anchors = torch.full((len(data),), torch.nan)
-        if prompts.correct:
-            scores, anchors = inputs.scores(mask, self._first_row(), float(data["temperature"]), options, ranks)
+        head = (self._first_row(), float(data["temperature"]))
+        if "margins" in options:
+            made = {MARGIN_FIELD: inputs.margins(mask, *head, ranks)}
+            anchors = {}
+        else:
+            scores, anchor = torch.zeros(len(row)), torch.full((len(data),), torch.nan)
+            if prompts.correct:
+                scores, anchor = inputs.scores(mask, *head, options, ranks)
+            made, anchors = {SCORE_FIELD: scores}, {ANCHOR_FIELD: anchor}
         output["model_output"] |= {
-            SCORE_FIELD: torch.nested.nested_tensor_from_jagged(scores, mask.offsets()),
-            ANCHOR_FIELD: anchors,
+            **{name: torch.nested.nested_tensor_from_jagged(values, mask.offsets()) for name, values in made.items()},
+            **anchors,
             SECONDS_FIELD: torch.full((len(data),), time.perf_counter() - started),
         }
         return output

@@ -14,7 +14,7 @@ from torch import Tensor
 from verl.workers.utils.padding import response_to_nested
 
 from recipe.htpo.objective.weights import WeightBatch, WeightConfig
-from recipe.htpo.seams.influence import ANCHOR_FIELD, SCORE_FIELD
+from recipe.htpo.seams.influence import ANCHOR_FIELD, MARGIN_FIELD, SCORE_FIELD
 from recipe.htpo.seams.responses import ResponseFacts
 
 # Field of a `WeightBatch` -> verl's field that it is read from.
@@ -24,6 +24,7 @@ FIELDS = {
     "entropy": "entropy",
     "score": SCORE_FIELD,
     "anchor": ANCHOR_FIELD,
+    "margin": MARGIN_FIELD,
 }
 
 

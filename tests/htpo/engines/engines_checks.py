@@ -78,6 +78,15 @@ def check_scores_case(layout: str, case: Case, result: CaseResult, reference: Re
             )
             for row in rows:
                 assert torch.equal(actual[row].abs() > tau, scores[row].abs() > expected_tau), f"tokens of {row} kept"
+    check_margins(result.by_row("margins"), reference)
+
+
+def check_margins(margins: Mapping[int, Tensor], reference: Reference) -> None:
+    """Less the log-probability, a token's margin is its certainty, in every response that counts."""
+    for row, (certainty, log_prob) in enumerate(zip(reference.certainty(), reference.log_probs, strict=True)):
+        valid = (reference.batch["response_mask"][row] > 0) & (PROMPTS[row] >= 0)
+        expected = torch.where(valid, certainty + log_prob, 0.0)
+        assert (margins[row] - expected).abs().max() < TOKEN_TOLERANCE, f"margins of response {row}"
 
 
 CHECKS = {

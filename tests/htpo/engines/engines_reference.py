@@ -46,14 +46,16 @@ class Reference:
         self.entropy = _unpadded(entropy, batch)
         self.batch = with_old_policy(batch, self.log_probs, self.entropy)
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Log-probability and entropy of the response tokens, `[B, T]`."""
-        logits = self.model(
+    def _logits(self, batch: Batch) -> Tensor:
+        return self.model(
             input_ids=padded(batch["input_ids"]),
             attention_mask=padded([torch.ones_like(row) for row in batch["input_ids"]]),
             position_ids=padded(batch["position_ids"]),
         ).logits
-        distribution = torch.log_softmax(logits / TEMPERATURE, dim=-1)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Log-probability and entropy of the response tokens, `[B, T]`."""
+        distribution = torch.log_softmax(self._logits(batch) / TEMPERATURE, dim=-1)
         rows = []
         for row, (prompt, response) in enumerate(zip(batch["prompts"], batch["responses"], strict=True)):
             # Position p predicts token p + 1.
@@ -101,6 +103,16 @@ class Reference:
                     own = contribution[owner == row].sum(0) if anchor_exclude_self else 0
                     anchors[row] = float((total - own)[owner == row].mean())
         return scores, anchors
+
+    @torch.no_grad()
+    def certainty(self) -> list[Tensor]:
+        """logsumexp(z) - mean(z) of the logits at every response token."""
+        logits = self._logits(self.batch) / TEMPERATURE
+        certainty = logits.logsumexp(-1) - logits.mean(-1)
+        return [
+            certainty[row, len(prompt) - 1 : len(prompt) - 1 + len(response)]
+            for row, (prompt, response) in enumerate(zip(self.batch["prompts"], self.batch["responses"], strict=True))
+        ]
 
     def update(self, entropy_source: str) -> Update:
         """Loss, group sums, groups and gradients of the current weights."""

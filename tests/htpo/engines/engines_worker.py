@@ -40,7 +40,15 @@ from verl.workers.utils.padding import response_from_nested
 import recipe.htpo.seams.loss as loss_module
 from recipe.htpo.objective import load_preset
 from recipe.htpo.seams.groups import split_tokens
-from recipe.htpo.seams.influence import ANCHOR_FIELD, CORRECT_FIELD, MODEL_TYPE, OPTIONS, PROMPT_FIELD, SCORE_FIELD
+from recipe.htpo.seams.influence import (
+    ANCHOR_FIELD,
+    CORRECT_FIELD,
+    MARGIN_FIELD,
+    MODEL_TYPE,
+    OPTIONS,
+    PROMPT_FIELD,
+    SCORE_FIELD,
+)
 
 # With so large an epsilon, AdamW's step is GRADIENT_SCALE * gradient, exactly: the change of the weights tells the
 # gradient after everything that an engine does to it.
@@ -159,6 +167,8 @@ class Actor:
         output = self.worker.infer_batch(data)
         if output is None:
             return {}, {}
+        if MARGIN_FIELD in output:
+            return dict(zip(rows, output[MARGIN_FIELD].unbind(), strict=True)), {}
         # NaN, of responses without an anchor, is not equal to itself.
         anchors = output[ANCHOR_FIELD].nan_to_num(nan=-1.0)
         return (
@@ -249,6 +259,7 @@ def run_scores(make: Any, directory: Path) -> Result:
     result: Result = {}
     for name, options in SCORE_OPTIONS.items():
         result[name], result[f"{name}_anchors"] = actor.scores(options)
+    result["margins"], _ = actor.scores({"margins": True})
     return result
 
 

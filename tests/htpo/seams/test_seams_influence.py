@@ -17,6 +17,7 @@ from recipe.htpo.objective.weights import Head, PromptTokens, influence_scores
 from recipe.htpo.seams import influence
 from recipe.htpo.seams.influence import (
     CORRECT_FIELD,
+    MARGIN_FIELD,
     MODEL_TYPE,
     OPTIONS,
     PART,
@@ -151,6 +152,22 @@ def test_a_batch_without_mixed_prompts_keeps_nothing(monkeypatch):
     tu.assign_non_tensor(data, **{OPTIONS: THR})
     output = engine.infer_batch(data)["model_output"]
     assert not output[SCORE_FIELD].values().any() and output["htpo_anchor"].isnan().all()
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_margins_are_made_of_every_response_that_counts(packed):
+    data, engine = batch(), Engine(packed=packed)
+    data[PROMPT_FIELD][4] = -1
+    tu.assign_non_tensor(data, **{OPTIONS: {"margins": True}})
+    output = engine.infer_batch(data)["model_output"]
+    assert SCORE_FIELD not in output and (output["htpo_score_seconds"] >= 0).all()
+    for row, (margins, hidden) in enumerate(zip(output[MARGIN_FIELD].unbind(), hidden_states(), strict=True)):
+        ids, mask = data["input_ids"][row], data["response_mask"][row] > 0
+        logits = hidden @ WEIGHT.T / 0.7
+        before = slice(PROMPT_LENGTHS[row] - 1, PROMPT_LENGTHS[row] - 1 + LENGTHS[row])
+        chosen = logits[before].gather(1, ids[PROMPT_LENGTHS[row] :, None])[:, 0]
+        expected = (chosen - logits[before].mean(-1)).where(mask, 0) * (row != 4)
+        torch.testing.assert_close(margins, expected.float(), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

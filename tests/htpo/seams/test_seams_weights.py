@@ -11,7 +11,7 @@ from verl.workers.utils.losses import ppo_loss
 
 from recipe.htpo.objective import load_preset
 from recipe.htpo.objective.weights import WeightConfig, weight_names
-from recipe.htpo.seams.influence import ANCHOR_FIELD, SCORE_FIELD
+from recipe.htpo.seams.influence import ANCHOR_FIELD, MARGIN_FIELD, SCORE_FIELD
 from recipe.htpo.seams.loss import htpo_loss
 from recipe.htpo.seams.responses import ResponseFacts
 from recipe.htpo.seams.weights import FIELDS, weigh, weight_fields
@@ -42,6 +42,7 @@ def batch():
         "rollout_log_probs": tokens(-1.0),
         "entropy": tokens(),
         SCORE_FIELD: jagged([torch.rand(length, generator=random) - 0.5 for length in LENGTHS]),
+        MARGIN_FIELD: tokens(3.0),
         ANCHOR_FIELD: torch.tensor([0.1 if right else torch.nan for right in CORRECT]),
     }
     facts = ResponseFacts.read(

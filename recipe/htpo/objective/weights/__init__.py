@@ -8,6 +8,7 @@ advantages = WeightConfig.from_mapping("thr", {"p": 0.1})(batch)
 """
 
 from recipe.htpo.objective.weights import light
+from recipe.htpo.objective.weights.certainty import token_margins
 from recipe.htpo.objective.weights.reductions import Reductions
 from recipe.htpo.objective.weights.registry import WeightBatch, WeightConfig, register_weight, weight_names
 from recipe.htpo.objective.weights.scores import Head, PromptTokens, Scores, influence_scores
@@ -38,5 +39,6 @@ __all__ = [
     "thr_metrics",
     "thr_scores",
     "thr_weight",
+    "token_margins",
     "weight_names",
 ]

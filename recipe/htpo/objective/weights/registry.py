@@ -37,6 +37,8 @@ class WeightBatch:
     """`[B, T]`, `Scores.score`."""
     anchor: Tensor | None = None
     """`[B]`, `Scores.anchor`."""
+    margin: Tensor | None = None
+    """`[B, T]`, `token_margins`."""
 
     def __post_init__(self) -> None:
         shape = self.advantages.shape
@@ -86,7 +88,7 @@ class WeightBatch:
         return advantage.to(self.advantages.dtype)[:, None].expand_as(self.advantages).where(self.valid, 0)
 
 
-Need = Literal["old_log_prob", "rollout_log_prob", "entropy", "score", "anchor"]
+Need = Literal["old_log_prob", "rollout_log_prob", "entropy", "score", "anchor", "margin"]
 Weight = Callable[[WeightBatch, Any], Tensor]
 WeightMetrics = Callable[[WeightBatch, Any], dict[str, float]]
 
@@ -177,8 +179,9 @@ class WeightConfig:
 
     @property
     def score_options(self) -> dict[str, Any] | None:
-        """Arguments of `influence_scores`; None for a transform without scores."""
-        return self.parameters.score_options if "score" in self.needs else None
+        """What the old-policy pass is asked for: arguments of `influence_scores`, or `margins`; None for those that
+        need neither."""
+        return self.parameters.score_options if {"score", "margin"} & set(self.needs) else None
 
     @torch.no_grad()
     def metrics(self, batch: WeightBatch, advantages: Tensor) -> dict[str, float]:

@@ -28,6 +28,7 @@ from recipe.htpo.objective.weights import (
     WeightBatch,
     WeightConfig,
     influence_scores,
+    token_margins,
 )
 
 MIXED = prompt(3, [5, 3, 4, 6], [1, 0, 1, 0], 29, 7)
@@ -256,6 +257,38 @@ def test_two_shards_of_the_vocabulary_and_two_parts_of_the_tokens(cut, owners, v
     for (_, part), scores in sharded(given_prompt, cut, owner, **options).items():
         assert torch.allclose(scores.score, whole.score[owner == part], rtol=1e-12, atol=1e-12)
         assert torch.allclose(scores.anchor, whole.anchor, rtol=1e-12, atol=1e-12, equal_nan=True)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 1024])
+def test_margins_are_logits_less_their_mean(chunk):
+    """On one shard of the vocabulary, and on two: less the log-probability they are logsumexp(z) - mean(z)."""
+    generator = torch.Generator().manual_seed(4)
+    hidden, weight = (torch.randn(size, 6, generator=generator, dtype=torch.float64) for size in (7, 13))
+    token = torch.randint(13, (7,), generator=generator)
+    logits = hidden @ weight.T / 0.7
+    expected = logits.gather(1, token[:, None])[:, 0] - logits.mean(-1)
+    margins = token_margins(hidden, token, Head(weight, temperature=0.7), token_chunk=chunk)
+    torch.testing.assert_close(margins, expected, rtol=1e-12, atol=1e-12)
+    certainty = logits.logsumexp(-1) - logits.mean(-1)
+    log_prob = logits.log_softmax(-1).gather(1, token[:, None])[:, 0]
+    torch.testing.assert_close(margins - log_prob, certainty, rtol=1e-12, atol=1e-12)
+
+    meeting, found = _Meeting(2), {}
+
+    def run(shard: int, rows: slice) -> None:
+        head = Head(weight[rows], rows.start, 0.7)
+        reductions = _Threads(shard, 0, [meeting], [_Meeting(1), _Meeting(1)])
+        found[shard] = token_margins(hidden, token, head, token_chunk=chunk, reductions=reductions)
+
+    threads = [
+        threading.Thread(target=run, args=(shard, rows)) for shard, rows in enumerate((slice(0, 5), slice(5, 13)))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for shard in (0, 1):
+        torch.testing.assert_close(found[shard], expected, rtol=1e-12, atol=1e-12)
 
 
 class _PeakMemory(TorchDispatchMode):

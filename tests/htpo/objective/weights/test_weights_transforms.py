@@ -29,6 +29,7 @@ PARAMETERS = {
     "maxrl": {},
     "asymre": {},
     "gtpo": {},
+    "intuitor": {},
 }
 LENS = [3, 5, 2, 4, 1, 3, 2, 0, 4]
 CORRECT = [True, False, True, False, False, False, False, True, True]
@@ -52,6 +53,7 @@ def batch(dtype: torch.dtype = torch.float64, garbage: float = torch.nan, **chan
         "rollout_log_prob": -3 * draw(),
         "entropy": 2 * draw(),
         "score": 2 * draw() - 1,
+        "margin": 5 * draw(),
     }
     fields = {name: value.where(mask, garbage) for name, value in fields.items()}
     fields |= {"response_mask": mask, "correct": correct, "prompt_index": torch.tensor(PROMPT)}
@@ -190,6 +192,30 @@ def test_qae(quantile):
     assert rows == expected_rows(value)
     credited = {CORRECT[i] for i in range(4) if rows[i][0] != 0}
     assert credited == ({True} if quantile <= 0.5 else {False})
+
+
+def test_intuitor():
+    given = batch(garbage=0.0)
+    certainty = [
+        statistics.fmean((given.margin - given.old_log_prob)[row, :length].tolist()) if length else None
+        for row, length in enumerate(LENS)
+    ]
+
+    def value(row: int, _: int) -> float:
+        group = [certainty[other] for other in range(ROWS) if PROMPT[other] == PROMPT[row] and LENS[other]]
+        if len(group) < 2:
+            return 0.0
+        return (certainty[row] - statistics.fmean(group)) / (statistics.stdev(group) + 1e-6)
+
+    assert transformed("intuitor", {}, batch()) == expected_rows(value)
+    counted = [row for row in range(ROWS) if LENS[row]]
+    right, wrong = ([certainty[row] for row in counted if CORRECT[row] == side] for side in (True, False))
+    weights = WeightConfig.from_mapping("intuitor")
+    metrics = weights.metrics(given, weights(given))
+    assert metrics["intuitor/self_certainty"] == pytest.approx(statistics.fmean(right + wrong))
+    assert metrics["intuitor/correct_minus_wrong"] == pytest.approx(statistics.fmean(right) - statistics.fmean(wrong))
+    # It never looks at the answers.
+    assert transformed("intuitor", {}, batch(correct=torch.tensor(CORRECT).logical_not())) == expected_rows(value)
 
 
 def test_maxrl():
