@@ -7,6 +7,7 @@
 
 import asyncio
 import functools
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -189,6 +190,32 @@ class _PutTogether:
         del self._waiting[kind]
 
 
+def weights_through_own_socket(module: ModuleType) -> None:
+    """verl/workers/rollout/vllm_rollout/vllm_rollout.py:141 names the socket of the weights by Ray's job, in /tmp.
+
+    The first job of every Ray has the same number, so two runs on one machine, each with its own Ray, would take each
+    other's socket away or read each other's weights. A supervised run has a temporary directory of its own.
+    """
+    for name in ("BucketedWeightSender", "BucketedWeightReceiver"):
+        _with_own_socket(getattr(module, name))
+
+
+def _with_own_socket(transfer: type) -> None:
+    original = transfer.__init__  # type: ignore[misc]
+
+    @functools.wraps(original)
+    def __init__(self: object, zmq_handle: str, *args: Any, **kwargs: Any) -> None:
+        original(self, _own_socket(zmq_handle), *args, **kwargs)
+
+    transfer.__init__ = __init__  # type: ignore[misc]
+
+
+def _own_socket(handle: str) -> str:
+    own = handle.replace("ipc:///tmp/", f"ipc://{tempfile.gettempdir()}/", 1)
+    # The path of a socket has 107 bytes at most.
+    return own if len(own.removeprefix("ipc://")) <= 107 else handle
+
+
 def install_verl_patches() -> None:
     """Arrange for verl's modules to be patched when they are imported."""
     after_import("verl.utils.distributed", gloo_process_group)
@@ -197,6 +224,7 @@ def install_verl_patches() -> None:
     after_import("verl.experimental.agent_loop.agent_loop", agent_loop_by_constructor)
     after_import("verl.experimental.agent_loop.agent_loop", reward_beside_agent_loop)
     after_import("verl.trainer.ppo.v1.agent_loop_tq", outputs_put_together)
+    after_import("verl.workers.rollout.vllm_rollout.bucketed_weight_transfer", weights_through_own_socket)
 
 
 def install_vllm_patches() -> None:

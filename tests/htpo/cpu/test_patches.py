@@ -28,6 +28,7 @@ PATCHES = [
     patches.agent_loop_by_constructor,
     patches.reward_beside_agent_loop,
     patches.outputs_put_together,
+    patches.weights_through_own_socket,
 ]
 
 OVERLONG = {"enable": True, "len": 4, "penalty_factor": 1.0, "log": False}
@@ -40,6 +41,7 @@ LINES = {
     "verl/experimental/agent_loop/agent_loop.py:683": "agent_loop = hydra.utils.instantiate(",
     "verl/experimental/agent_loop/agent_loop.py:1026": "_reward_loop_worker_handle.compute_score.remote(data)",
     "verl/trainer/ppo/v1/agent_loop_tq.py:222": "await tq.async_kv_batch_put(",
+    "verl/workers/rollout/vllm_rollout/vllm_rollout.py:141": '"ipc:///tmp/rl-colocate-zmq-{job_id}-',
     "vllm/model_executor/layers/linear.py:202": "dispatch_cpu_unquantized_gemm(layer, remove_weight=True)",
 }
 
@@ -380,6 +382,29 @@ def test_every_registered_agent_loop_is_only_named():
     from verl.experimental.agent_loop.agent_loop import _agent_loop_registry
 
     assert all(set(config) == {"_target_"} for config in _agent_loop_registry.values())
+
+
+def test_weights_go_through_a_socket_of_the_runs_own(tmp_path, monkeypatch):
+    """A sender and the receiver of its run meet in the run's temporary directory; a path too long stays verl's."""
+    file = (
+        Path(importlib.util.find_spec("verl").origin).parent
+        / "workers/rollout/vllm_rollout/bucketed_weight_transfer.py"
+    )
+    # By its file: the package around it looks for vLLM's distribution.
+    spec = importlib.util.spec_from_file_location("bucketed_weight_transfer", file)
+    transfer = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(transfer)
+    patches.weights_through_own_socket(transfer)
+    verls = "ipc:///tmp/rl-colocate-zmq-01000000-replica-0-rank-0.sock"
+
+    def handles():
+        sender = transfer.BucketedWeightSender(zmq_handle=verls)
+        return {sender.zmq_handle, transfer.BucketedWeightReceiver(zmq_handle=verls, device=None).zmq_handle}
+
+    monkeypatch.setattr("tempfile.tempdir", "/tmp/htpo_run")
+    assert handles() == {"ipc:///tmp/htpo_run/rl-colocate-zmq-01000000-replica-0-rank-0.sock"}
+    monkeypatch.setattr("tempfile.tempdir", "/tmp/" + 60 * "x")
+    assert handles() == {verls}
 
 
 def test_vllm_plugin_acts_only_on_the_cpu_platform(monkeypatch):
