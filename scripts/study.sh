@@ -86,7 +86,9 @@ page() {
     tables "$name" "$out/$name" dapo htpo htpo_random_split htpo_paper htpo_released entropy_80_20 \
       entropy_80_20_random_split ce_gppo thr_exploit thr_explore dapo_random_reward
   done
-  # Of an earlier commit: 8 samples, arms that are not run again.
+  # Of two earlier warm models: with the controls, and with 8 samples and arms that are not run again.
+  tables second_series docs/study/second_series/off_policy dapo htpo htpo_random_split htpo_paper entropy_80_20 \
+    entropy_80_20_random_split ce_gppo thr_exploit thr_explore dapo_random_reward
   tables first_series docs/study/first_series/off_policy dapo htpo detach_only htpo_paper ce_gppo
 }
 
