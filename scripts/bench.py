@@ -158,6 +158,7 @@ def transform_call(name: str, data: dict[str, torch.Tensor]) -> Call:
     rows = data["mask"].shape[0]
     old = {"old_log_prob": data["old"], "rollout_log_prob": data["log_prob"].detach(), "entropy": data["entropy"]}
     score = {"score": data["log_prob"].detach(), "anchor": torch.where(data["correct"], 0.1, torch.nan)}
+    score["margin"] = data["log_prob"].detach()
     batch = WeightBatch(
         advantages=data["advantages"],
         response_mask=data["mask"],

@@ -13,6 +13,7 @@ from script_support import ROOT, SCRIPTS, run_script
 
 from recipe.htpo.config import compose
 from recipe.htpo.lab.model import make_model, make_tokenizer
+from recipe.htpo.objective.weights import weight_names
 from recipe.htpo.preflight import config_problems
 
 SCRIPT = SCRIPTS / "gpu_check.sh"
@@ -69,7 +70,7 @@ def test_the_runs_are_sound(commands, tmp_path, check, steps):
     assert config.actor_rollout_ref.actor.strategy == ("megatron" if check == "megatron" else "fsdp2")
 
 
-@pytest.mark.parametrize("what, row", [("loss", "htpo"), ("weights", "w_reinforce")])
+@pytest.mark.parametrize("what, row", [("loss", "htpo"), *(("weights", name) for name in weight_names())])
 def test_the_benchmarks_that_it_calls(tmp_path, monkeypatch, what, row):
     """One small row of each, with its peer."""
     bench = runpy.run_path(str(SCRIPTS / "bench.py"))
