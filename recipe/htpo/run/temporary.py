@@ -10,9 +10,10 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from filelock import FileLock, Timeout
 
 _LOCK = "lock"
@@ -22,7 +23,8 @@ _LOCK = "lock"
 def directory(output_dir: str | Path) -> Iterator[Path]:
     """A directory for the environment variable `TMPDIR`, removed at the end.
 
-    Those of earlier starts of the run that were killed before they could do so are removed first. Names are short:
+    Those of earlier starts of the run that were killed before they could do so are removed first, and what still runs
+    of them is ended: Ray's agents wait a minute for a server that is gone. Names are short:
     the path of a socket has 107 bytes at most, of which Ray takes 70.
     """
     prefix = f"htpo_{hashlib.sha256(str(Path(output_dir).resolve()).encode()).hexdigest()[:6]}_"
@@ -46,5 +48,9 @@ def _remove_if_left(path: Path) -> None:
     except (Timeout, OSError):
         # Its start is alive, or it is somebody else's.
         return
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("TMPDIR") == str(path):
+                process.kill()
     shutil.rmtree(path, ignore_errors=True)
     lock.release()

@@ -3,6 +3,7 @@
 """The supervisor with real processes: exit codes pass through, and nothing stays behind."""
 
 import errno
+import os
 import signal
 import subprocess
 import sys
@@ -188,19 +189,23 @@ def test_temporary_files_go_and_a_failed_starts_ray_logs_are_kept(tmp_path, monk
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
 
 
-def test_the_next_start_removes_what_a_killed_supervisor_left(tmp_path, monkeypatch):
+def test_the_next_start_removes_and_ends_what_a_killed_supervisor_left(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     output_dir = tmp_path / "run"
     killed = start(output_dir, LEAVES + READY)
     wait_for(output_dir / "ready")
     own = Path((output_dir / "own").read_text())
+    orphan = subprocess.Popen(["sleep", "600"], env={**os.environ, "TMPDIR": str(own)})
+    bystander = subprocess.Popen(["sleep", "600"], env={**os.environ, "TMPDIR": str(own.parent)})
     # While it lives, another start of the same run leaves it alone.
     assert finish(start(output_dir, "pass"))[0] == 0
-    assert (own / "left").exists()
+    assert (own / "left").exists() and orphan.poll() is None
     killed.kill()
     killed.communicate()
     assert finish(start(output_dir, "pass"))[0] == 0
     assert not own.exists()
+    assert orphan.wait(10) == -signal.SIGKILL and bystander.poll() is None
+    bystander.kill()
 
 
 def test_a_ray_that_is_to_be_joined_is_found_where_it_was(tmp_path, monkeypatch):
