@@ -79,8 +79,8 @@ def _see(run: FaultyRun, result: Result, traces: fault_findings.Traces, supervis
         result.findings.append(f"neither went on nor ended within {END_S:.0f} s")
         run.end()
     else:
-        # The supervisor's own death is noticed by nobody who could wait.
-        deadline = time.monotonic() + 60
+        # The supervisor's own death is noticed by nobody who could wait; Ray's agents then look for their GCS for 60 s.
+        deadline = time.monotonic() + 120
         while private_mounts.inhabitants() and time.monotonic() < deadline:
             time.sleep(0.5)
         code = run.process.returncode if run.process else None

@@ -22,10 +22,14 @@ CLIP = ("clip_ratio_low", "clip_ratio_high", "clip_ratio_c")
 
 
 def settings_of(preset: str, max_response_tokens: int) -> dict[str, Any]:
-    """The fields of verl's actor that a preset sets, and `norm_adv_by_std_in_grpo`; resolved."""
+    """The fields of verl's actor that a preset sets, and `norm_adv_by_std_in_grpo`; resolved.
+
+    Dynamic sampling is not among them: every batch of the lab has prompts with right and wrong responses alone.
+    """
     node = OmegaConf.create({"data": {"max_response_length": max_response_tokens}, **preset_settings(preset)})
     values: Any = OmegaConf.to_container(node, resolve=True)
-    return values.get("actor_rollout_ref", {}).get("actor", {}) | values.get("algorithm", {})
+    algorithm = {name: value for name, value in values.get("algorithm", {}).items() if name != "filter_groups"}
+    return values.get("actor_rollout_ref", {}).get("actor", {}) | algorithm
 
 
 class PolicyLoss:

@@ -17,9 +17,18 @@ UNIFORM, FAILED, STALE = "uniform", "failed", "stale"
 
 
 class CountsEvictions(ReplayBuffer):
-    """Mixed in before one of verl's buffers: counts the groups that are not kept, by the reason."""
+    """Mixed in before one of verl's buffers: counts the groups that are not kept, by the reason, and what was seen."""
 
     evicted: Counter[str]
+    seen: tuple[int, int]
+    """Responses, and prompts that are finished, in all partitions, at the last poll."""
+
+    def _sync_metadata_from_transfer_queue(self) -> None:
+        # verl empties its tables before it asks for their content: a thread that counts there would count a change.
+        super()._sync_metadata_from_transfer_queue()
+        self.seen = tuple(  # type: ignore[assignment]
+            sum(len(keys) for keys in table.values()) for table in (self.partitions, self.finished_keys)
+        )
 
     def _evict_terminal_groups(self, global_steps: int, partition_id: str, eviction_reasons: Any) -> Any:
         stale, uniform, failed, _ = eviction_reasons
@@ -48,7 +57,7 @@ def count_evictions(buffer: Any) -> Any:
     counting = _COUNTING.get(type(buffer))
     if counting is not None:
         buffer.__class__ = counting
-        buffer.evicted = Counter()
+        buffer.evicted, buffer.seen = Counter(), (0, 0)
     return buffer
 
 

@@ -33,13 +33,13 @@ class RunLifeMixin(PPOTrainer):
         if config.htpo.replay_poll_interval_s is not None:
             self.replay_buffer.poll_interval = config.htpo.replay_poll_interval_s
 
-    def _progress(self) -> tuple[int, int, float]:
+    def _progress(self) -> tuple[tuple[int, int], float]:
         """What changes while the trainer waits: responses and prompts that verl's replay buffer has seen, training and
-        validation alike, and the last micro-batch of an update or tokens of a rollout server."""
+        validation alike, and the last micro-batch of an update or tokens of a rollout server. Of a custom sampler's
+        buffer the latter only."""
         buffer = self.replay_buffer
-        responses = sum(len(partition) for partition in list(buffer.partitions.values()))
-        prompts = sum(len(keys) for keys in list(buffer.finished_keys.values()))
-        return responses, prompts, heartbeat.last(os.environ.get(heartbeat.VARIABLE))
+        seen = buffer.seen if isinstance(buffer, CountsEvictions) else (0, 0)
+        return seen, heartbeat.last(os.environ.get(heartbeat.VARIABLE))
 
     def init(self) -> None:
         # Armed by the run, not by making a trainer.

@@ -8,7 +8,7 @@ from verl.trainer.ppo.core_algos import agg_loss, get_policy_loss_fn
 
 from recipe.htpo.lab.policy_loss import CLIP, PolicyLoss, settings_of
 from recipe.htpo.lab.regime import load_regime
-from recipe.htpo.objective import TokenGroups, load_preset, token_loss
+from recipe.htpo.objective import TokenGroups, load_preset, preset_names, token_loss
 
 SHAPE = (4, 6)
 
@@ -33,6 +33,12 @@ def batch():
 
 def padded(batch):
     return torch.zeros(SHAPE).masked_scatter(batch[3], batch[0])
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_every_preset_has_a_loss_in_the_lab(batch, preset):
+    loss, *_ = policy_loss(preset)(*batch, None)
+    assert loss.isfinite()
 
 
 @pytest.mark.parametrize("preset", ["cispo", "dppo_tv", "gspo", "kl_cov", "sapo"])

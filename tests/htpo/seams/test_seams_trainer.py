@@ -10,6 +10,7 @@ import torch
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage, get_adv_estimator_fn
 from verl.trainer.ppo.v1 import PPOTrainer, PPOTrainerSync, get_trainer_cls
+from verl.trainer.ppo.v1 import replay_buffer as verl_buffers
 from verl.trainer.ppo.v1.replay_buffer import ReplayBufferAsync
 
 from recipe.htpo.config import compose
@@ -70,15 +71,25 @@ def test_poll_interval_is_verls_where_not_set():
     assert trainer("htpo_sync", "htpo.replay_poll_interval_s=null").replay_buffer.poll_interval == 2.0
 
 
-def test_making_a_trainer_arms_no_watchdog():
+def test_making_a_trainer_arms_no_watchdog(monkeypatch):
     before = threading.active_count()
     made = trainer("htpo_sync")
     assert threading.active_count() == before
-    # What it looks at while it waits: verl's replay buffer.
-    empty = made._progress()
-    made.replay_buffer.partitions["val"]["uid_0_0"] = {}
-    made.replay_buffer.finished_keys["val"].add("uid")
-    assert made._progress() != empty
+    # What it looks at while it waits: verl's replay buffer, at its last poll.
+    empty, during = made._progress(), []
+    finished = {"uid": {"is_prompt": True, "global_steps": 1, "status": "finished"}, "uid_0_0": {}}
+
+    def kv_list():
+        during.append(made._progress())
+        return {"val": finished}
+
+    monkeypatch.setattr(verl_buffers.tq, "kv_list", kv_list)
+    made.replay_buffer._sync_metadata_from_transfer_queue()
+    seen = made._progress()
+    assert seen != empty
+    # verl's tables are empty while it asks: that is no progress, or a watch would never end.
+    made.replay_buffer._sync_metadata_from_transfer_queue()
+    assert during == [empty, seen] and made._progress() == seen
 
 
 def test_the_trainer_gives_each_step_its_budget(monkeypatch):
