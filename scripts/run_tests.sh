@@ -50,12 +50,18 @@ say "tests without a training stack"
 tests quick -m "$quick" -n "$workers" --dist loadfile
 if ! "$fast"; then
   # The end-to-end runs start from the demo's warm model; most of what runs beside its making waits.
-  "$python" -m recipe.htpo.lab.warmup --out .cache/demo_model --evaluation-prompts 0 2>/dev/null &
+  mkdir -p .cache
+  "$python" -m recipe.htpo.lab.warmup --out .cache/demo_model --evaluation-prompts 0 &>.cache/warm_up.log &
   warm_up=$!
+  # An interrupt does not reach what runs in the background.
+  trap 'kill "$warm_up" 2>/dev/null || true' EXIT
   say "tests that mostly wait: Ray clusters, browsers, simulations"
   tests slow -m slow -n "$((workers + 1))" --dist loadgroup
   say "engines and end-to-end runs"
-  wait "$warm_up" || failed+=("warm model")
+  if ! wait "$warm_up"; then
+    cat .cache/warm_up.log >&2
+    failed+=("warm model")
+  fi
   tests stack -m stack -n 2 --dist loadgroup
 fi
 say "done"
