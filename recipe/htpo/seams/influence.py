@@ -25,7 +25,8 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 from verl.utils import tensordict_utils as tu
 
-from recipe.htpo.objective.weights import Head, PromptTokens, Reductions, influence_scores, token_margins
+from recipe.htpo.objective.weights import PromptTokens, Reductions, influence_scores, token_margins
+from recipe.htpo.seams.head_inputs import ROW_FIELD, HeadInputs, Taken
 
 if TYPE_CHECKING:
     from verl.workers.engine.base import BaseEngine as _Engine
@@ -47,11 +48,6 @@ SCORE_FIELD = "htpo_score"
 MARGIN_FIELD = "htpo_margin"
 ANCHOR_FIELD = "htpo_anchor"
 SECONDS_FIELD = "htpo_score_seconds"
-
-_ROW_FIELD = "htpo_row"
-
-PART = 1 << 40
-"""A slot is a token's index among the LM head's inputs of its rank, plus `PART` times the rank's sequence part."""
 
 
 @dataclass(frozen=True)
@@ -145,118 +141,64 @@ class MixedPrompts:
             response,
         )
 
-    @classmethod
-    def all_counted(cls, prompt: Tensor, length: Tensor) -> "MixedPrompts":
-        """Every row that counts is wanted, and none is compared with another."""
-        return cls([], torch.where((prompt >= 0) & (length > 0), 0, -1), torch.full_like(prompt, -1))
 
+class Scores:
+    """Influence scores of mixed prompts: the fields `SCORE_FIELD` and `ANCHOR_FIELD`."""
 
-class HeadInputs:
-    """What the LM head is given for the response tokens of the wanted rows, collected over micro-batches."""
-
-    def __init__(self, prompts: MixedPrompts, part: int) -> None:
-        self._prompts, self._part = prompts, part
-        self.weight: Tensor | None = None
-        """Rows of the LM head on this rank."""
-        self._given: Tensor | None = None
-        self._taken: list[tuple[Tensor, ...]] = []
-
-    def give(self, hidden: Tensor, weight: Tensor, *, keep: bool) -> None:
-        """Called at the LM head with its input `[slots, d]` and its weight.
-
-        Args:
-            hidden: the input.
-            weight: the weight.
-            keep: copy the weight: it is only there during the forward pass.
-        """
-        self._given = hidden.detach()
-        if self.weight is None:
-            self.weight = weight.detach().to(hidden.dtype, copy=keep)
-
-    def take(self, micro_batch: TensorDict, slots: Tensor) -> None:
-        """Called when the micro-batch is through the model.
-
-        Args:
-            micro_batch: jagged `input_ids` (prompt and response) and `response_mask`.
-            slots: jagged like `input_ids`, the slot of every token.
-        """
-        if self._given is None:
-            raise RuntimeError("the LM head was not called: this model computes its logits in some other way")
-        ids, mask = micro_batch["input_ids"], micro_batch["response_mask"]
-        lengths = mask.offsets().diff()
-        row = torch.arange(len(lengths), device=lengths.device).repeat_interleave(lengths)
-        place = torch.arange(len(row), device=row.device) - mask.offsets()[row]
-        token_at = ids.offsets()[1:][row] - lengths[row] + place
-        # The position before a token predicts it.
-        slot = slots.values()[token_at - 1]
-        rows = micro_batch[_ROW_FIELD][row]
-        wanted = (self._prompts.prompt >= 0).to(rows.device)[rows]
-        keep = wanted & (mask.values() > 0) & (slot // PART == self._part)
-        kept = (self._given[slot[keep] % PART], ids.values()[token_at[keep]], rows[keep], place[keep])
-        self._taken.append(tuple(value.cpu() for value in kept))
-        self._given = None
+    def __init__(self, prompts: MixedPrompts, options: Mapping[str, Any]) -> None:
+        self._prompts, self._options = prompts, options
+        self.wanted = prompts.prompt >= 0
+        """`[B]` bool, rows whose tokens are needed."""
 
     @torch.no_grad()
-    def scores(
-        self,
-        response_mask: Tensor,
-        first: int,
-        temperature: float,
-        options: Mapping[str, Any],
-        ranks: Ranks,
-    ) -> tuple[Tensor, Tensor]:
-        """Scores `[tokens]` of all response tokens in the order of `response_mask`, and anchors `[B]`, both fp32.
+    def fields(self, taken: Taken, offsets: Tensor, ranks: Ranks) -> dict[str, Tensor]:
+        """Scores `[tokens]` of all response tokens and anchors `[B]`, both fp32; 0 and NaN where there is no score.
 
-        0 and NaN where there is no score. The same on all ranks with these rows.
+        The same on all ranks with these rows.
 
         Args:
-            response_mask: jagged, of the whole batch.
-            first: vocabulary id of the weight's first row.
-            temperature: of the old log-probabilities.
-            options: arguments of `influence_scores`.
+            taken: the tokens of `wanted` rows on this rank.
+            offsets: `[B + 1]` int64, where the responses begin and the last one ends.
             ranks: the process groups.
         """
-        head, hidden, token, row, place = self._all_taken(first, temperature)
-        device = head.weight.device
-        prompt = self._prompts.prompt[row]
+        scores = torch.zeros(int(offsets[-1]), dtype=torch.float32)
+        anchors = torch.full((len(offsets) - 1,), torch.nan, dtype=torch.float32)
+        device = taken.head.weight.device
+        prompt = self._prompts.prompt[taken.row]
         by_prompt = prompt.argsort(stable=True).split(
             torch.bincount(prompt, minlength=len(self._prompts.correct)).tolist()
         )
-        offsets = response_mask.offsets().cpu()  # type: ignore[attr-defined]
-        scores = torch.zeros(int(offsets[-1]), dtype=torch.float32)
-        anchors = torch.full((len(offsets) - 1,), torch.nan, dtype=torch.float32)
         for index, (correct, tokens) in enumerate(zip(self._prompts.correct, by_prompt, strict=True)):
+            row = taken.row[tokens]
             of_prompt = PromptTokens(
-                hidden[tokens].to(device),
-                token[tokens].to(device),
-                self._prompts.response[row[tokens]].to(device),
+                taken.hidden[tokens].to(device),
+                taken.token[tokens].to(device),
+                self._prompts.response[row].to(device),
                 correct.to(device),
             )
-            with _tensor_cores(hidden.dtype):
-                result = influence_scores(of_prompt, head, reductions=GroupReductions(ranks), **options)
-            scores[offsets[row[tokens]] + place[tokens]] = result.score.float().cpu()
+            with _tensor_cores(taken.hidden.dtype):
+                result = influence_scores(of_prompt, taken.head, reductions=GroupReductions(ranks), **self._options)
+            scores[offsets[row] + taken.place[tokens]] = result.score.float().cpu()
             here = (self._prompts.prompt == index).nonzero()[:, 0]
             anchors[here] = result.anchor.float().cpu()[self._prompts.response[here]]
-        return _reduced(scores.to(device), ranks.sequence).cpu(), anchors
+        return {SCORE_FIELD: _reduced(scores.to(device), ranks.sequence).cpu(), ANCHOR_FIELD: anchors}
 
-    def margins(self, response_mask: Tensor, first: int, temperature: float, ranks: Ranks) -> Tensor:
-        """`token_margins` `[tokens]` of all response tokens in the order of `response_mask`, fp32; 0 in unwanted rows.
 
-        The arguments are those of `scores`.
-        """
-        head, hidden, token, row, place = self._all_taken(first, temperature)
-        device, offsets = head.weight.device, response_mask.offsets().cpu()  # type: ignore[attr-defined]
+class Margins:
+    """`token_margins` of the wanted rows: the field `MARGIN_FIELD`."""
+
+    def __init__(self, wanted: Tensor) -> None:
+        self.wanted = wanted
+
+    def fields(self, taken: Taken, offsets: Tensor, ranks: Ranks) -> dict[str, Tensor]:
+        """Margins `[tokens]` of all response tokens, fp32; 0 in unwanted rows. The arguments are those of `Scores`."""
+        device = taken.head.weight.device
         margins = torch.zeros(int(offsets[-1]), dtype=torch.float32)
-        made = token_margins(hidden.to(device), token.to(device), head, reductions=GroupReductions(ranks))
-        margins[offsets[row] + place] = made.float().cpu()
-        return _reduced(margins.to(device), ranks.sequence).cpu()
-
-    def _all_taken(self, first: int, temperature: float) -> tuple[Head, Tensor, Tensor, Tensor, Tensor]:
-        """The head, and of the tokens that were taken, in host memory: states, ids, rows and places."""
-        assert self.weight is not None
-        hidden, token, row, place = (torch.cat(values) for values in zip(*self._taken, strict=True))
-        self._taken.clear()
-        return Head(self.weight, first, temperature), hidden, token, row, place
+        made = token_margins(
+            taken.hidden.to(device), taken.token.to(device), taken.head, reductions=GroupReductions(ranks)
+        )
+        margins[offsets[taken.row] + taken.place] = made.float().cpu()
+        return {MARGIN_FIELD: _reduced(margins.to(device), ranks.sequence).cpu()}
 
 
 class InfluencePass(_Engine):
@@ -278,30 +220,25 @@ class InfluencePass(_Engine):
         ranks, mask = self._ranks(), data["response_mask"]
         row = torch.arange(len(data)).repeat_interleave(mask.offsets().diff())
         length = torch.zeros(len(data), dtype=torch.int64).index_add_(0, row, (mask.values() > 0).long())
+        made_of: Scores | Margins
         if "margins" in options:
-            prompts = MixedPrompts.all_counted(data[PROMPT_FIELD], length)
+            made_of = Margins((data[PROMPT_FIELD] >= 0) & (length > 0))
         else:
             prompts = MixedPrompts.agree(data[PROMPT_FIELD], data[CORRECT_FIELD], length, ranks.data)
-        data[_ROW_FIELD] = torch.arange(len(data))
-        with self._collecting(HeadInputs(prompts, ranks.part)) as inputs:
+            made_of = Scores(prompts, options)
+        data[ROW_FIELD] = torch.arange(len(data))
+        with self._collecting(HeadInputs(made_of.wanted, ranks.part)) as inputs:
             output = super().infer_batch(data, loss_function)
         if inputs is None:
             return output
         started = time.perf_counter()
-        head = (self._first_row(), float(data["temperature"]))
-        if "margins" in options:
-            made = {MARGIN_FIELD: inputs.margins(mask, *head, ranks)}
-            anchors = {}
-        else:
-            scores, anchor = torch.zeros(len(row)), torch.full((len(data),), torch.nan)
-            if prompts.correct:
-                scores, anchor = inputs.scores(mask, *head, options, ranks)
-            made, anchors = {SCORE_FIELD: scores}, {ANCHOR_FIELD: anchor}
+        taken = inputs.taken(self._first_row(), float(data["temperature"]))
+        fields = made_of.fields(taken, mask.offsets().cpu(), ranks)
         output["model_output"] |= {
-            **{name: torch.nested.nested_tensor_from_jagged(values, mask.offsets()) for name, values in made.items()},
-            **anchors,
-            SECONDS_FIELD: torch.full((len(data),), time.perf_counter() - started),
+            name: values if name == ANCHOR_FIELD else torch.nested.nested_tensor_from_jagged(values, mask.offsets())
+            for name, values in fields.items()
         }
+        output["model_output"][SECONDS_FIELD] = torch.full((len(data),), time.perf_counter() - started)
         return output
 
     @contextmanager

@@ -13,7 +13,8 @@ from torch.utils.hooks import RemovableHandle
 from verl.workers.engine.base import EngineRegistry
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
-from recipe.htpo.seams.influence import MODEL_TYPE, PART, HeadInputs, InfluencePass, Ranks
+from recipe.htpo.seams.head_inputs import PART, HeadInputs
+from recipe.htpo.seams.influence import MODEL_TYPE, InfluencePass, Ranks
 
 
 @EngineRegistry.register(model_type=MODEL_TYPE, backend=["fsdp", "fsdp2"], device=["cuda", "npu"])

@@ -15,7 +15,8 @@ from verl.utils.megatron_utils import unwrap_model
 from verl.workers.engine.base import EngineRegistry
 from verl.workers.engine.megatron.transformer_impl import MegatronEngineWithLMHead
 
-from recipe.htpo.seams.influence import MODEL_TYPE, PART, HeadInputs, InfluencePass, Ranks
+from recipe.htpo.seams.head_inputs import PART, HeadInputs
+from recipe.htpo.seams.influence import MODEL_TYPE, InfluencePass, Ranks
 
 _SLOTS = "htpo_slots"
 

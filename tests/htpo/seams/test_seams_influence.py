@@ -15,15 +15,14 @@ from verl.workers.engine.megatron.transformer_impl import MegatronEngineWithLMHe
 
 from recipe.htpo.objective.weights import Head, PromptTokens, influence_scores
 from recipe.htpo.seams import influence
+from recipe.htpo.seams.head_inputs import PART, ROW_FIELD, HeadInputs
 from recipe.htpo.seams.influence import (
     CORRECT_FIELD,
     MARGIN_FIELD,
     MODEL_TYPE,
     OPTIONS,
-    PART,
     PROMPT_FIELD,
     SCORE_FIELD,
-    HeadInputs,
     InfluencePass,
     MixedPrompts,
     Ranks,
@@ -145,8 +144,8 @@ def test_without_options_the_pass_is_verls_own():
     assert engine.infer_batch(batch()) == {"model_output": {}}
 
 
-def test_a_batch_without_mixed_prompts_keeps_nothing(monkeypatch):
-    monkeypatch.setattr(HeadInputs, "scores", None)
+def test_a_batch_without_mixed_prompts_has_no_scores(monkeypatch):
+    monkeypatch.setattr(influence, "influence_scores", None)
     data, engine = batch(), Engine(packed=True)
     data[CORRECT_FIELD] = torch.ones(len(data), dtype=torch.bool)
     tu.assign_non_tensor(data, **{OPTIONS: THR})
@@ -200,14 +199,14 @@ def test_a_rank_keeps_the_tokens_of_its_part_of_the_sequences():
     prompts = MixedPrompts.agree(data[PROMPT_FIELD], data[CORRECT_FIELD], length)
     kept = []
     for part in (0, 1):
-        inputs = HeadInputs(prompts, part)
-        data["htpo_row"] = torch.arange(len(data))
+        inputs = HeadInputs(prompts.prompt >= 0, part)
+        data[ROW_FIELD] = torch.arange(len(data))
         # The parts have every other token.
         index = torch.arange(len(data["input_ids"].values()))
         slots = torch.nested.nested_tensor_from_jagged(index // 2 + PART * (index % 2), data["input_ids"].offsets())
         inputs.give(torch.cat(hidden_states())[part::2], WEIGHT, keep=True)
         inputs.take(data, slots)
-        kept.append(inputs._taken[0][0])
+        kept.append(inputs.taken(0, 1.0).hidden)
     assert len(kept[0]) + len(kept[1]) == int(length[:3].sum())
     both = {tuple(row.tolist()) for part in kept for row in part}
     assert len(both) == int(length[:3].sum())
