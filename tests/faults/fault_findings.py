@@ -87,7 +87,8 @@ def _order(run: FaultyRun) -> Iterator[str]:
     for step in range(1, run.steps + 1):
         file = run.output_dir / "rollouts" / f"{step}.jsonl"
         try:
-            prompts = {json.loads(line)["input"] for line in file.read_text(errors="replace").splitlines()}
+            # A rollout that failed left a padding row, without a prompt.
+            prompts = {json.loads(line)["input"] for line in file.read_text(errors="replace").splitlines()} - {""}
         except (OSError, json.JSONDecodeError):
             # Written after the step was saved; such a step is not trained again.
             if step not in run.resumed:

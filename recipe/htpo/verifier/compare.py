@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from recipe.htpo.verifier.config import VerifierConfig
 from recipe.htpo.verifier.errors import OverLimit
 from recipe.htpo.verifier.nodes import (
     Matrix,
     Name,
     Node,
+    Num,
     Op,
     Ratio,
     Rel,
@@ -180,8 +183,7 @@ class Comparison:
             if len(left.parts) != len(right.parts):
                 return False
             if is_time(left) and is_time(right):
-                same = all(self.scalars.equal(a, b) for a, b in zip(left.parts, right.parts, strict=True))
-                return same and ("" in (left.suffix, right.suffix) or left.suffix == right.suffix)
+                return self._same_time(left, right)
             return all(
                 self.scalars.equal(Op("mul", (a, right.parts[0])), Op("mul", (left.parts[0], b)))
                 for a, b in zip(left.parts, right.parts, strict=True)
@@ -191,6 +193,16 @@ class Comparison:
         if not self.config.ratio_as_fraction or len(ratio.parts) != 2 or ratio.suffix:
             return False
         return not isinstance(other, Words) and self.scalars.equal(Op("div", ratio.parts), other)
+
+    def _same_time(self, left: Ratio, right: Ratio) -> bool:
+        """A time without ``am`` or ``pm`` may be in either half of the day, or count the hours from midnight."""
+        (a, *behind_a), (b, *behind_b) = left.parts, right.parts
+        if not all(map(self.scalars.equal, behind_a, behind_b)):
+            return False
+        one_half_is_open = "" in (left.suffix, right.suffix)
+        if self.scalars.equal(a, b):
+            return one_half_is_open or left.suffix == right.suffix
+        return one_half_is_open and self.scalars.equal(_since_midnight(left), _since_midnight(right))
 
     # Residues
 
@@ -365,6 +377,11 @@ def _spelling(node: Node) -> str | None:
             return "".join(arg.name for arg in args if isinstance(arg, Name))
         case _:
             return None
+
+
+def _since_midnight(time: Ratio) -> Node:
+    """The hour, counted from midnight where it is said to be in the afternoon."""
+    return Op("add", (time.parts[0], Num(Fraction(12)))) if time.suffix == "pm" else time.parts[0]
 
 
 def _is_braced(node: Node) -> bool:

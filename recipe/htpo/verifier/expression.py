@@ -31,7 +31,7 @@ from recipe.htpo.verifier.nodes import (
 )
 from recipe.htpo.verifier.reader import TokenReader
 from recipe.htpo.verifier.units import parse_unit
-from recipe.htpo.verifier.vocabulary import Token
+from recipe.htpo.verifier.vocabulary import ALL_REALS, CARDINALS, Token
 
 _STARTS_FACTOR = frozenset({
     "num", "name", "func", "(", "[", "{", "\\{", "frac", "sqrt", "cbrt", "binom", "lfloor", "lceil", "accent", "begin",
@@ -240,7 +240,13 @@ class ExpressionParser(TokenReader):
         words = [self.next().text]
         while self.kind() == "text":
             words.append(self.next().text)
-        return Words(" ".join(words))
+        text = " ".join(words)
+        spelled = text.strip(" ,.").casefold()
+        if spelled in ALL_REALS:
+            return Name("reals")
+        if spelled in CARDINALS:
+            return Num(Fraction(CARDINALS[spelled]), str(CARDINALS[spelled]))
+        return Words(text)
 
     def currency(self) -> Node:
         """``\\$18.90``."""
@@ -260,9 +266,12 @@ class ExpressionParser(TokenReader):
         return Name("reals" if name == "R" else f"set {name}")
 
     def accent(self) -> Node:
-        """A name with a bar, hat, arrow or dots: another name."""
+        """A name with a bar, hat, arrow or dots: another name. A bar over the two ends of a segment is none."""
         mark = self.next().text
-        return Name(f"{mark}({self.subscript()})")
+        marked = self.subscript()
+        if mark == "overline" and len(marked) == 2 and marked.isalpha() and marked.isupper():
+            return Op("mul", tuple(map(Name, marked)))
+        return Name(f"{mark}({marked})")
 
     def argument(self) -> Node:
         """An argument of ``\\frac``: a group or a single digit or letter."""

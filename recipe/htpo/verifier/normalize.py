@@ -57,6 +57,7 @@ _SAME_COMMAND = {
     "varphi": "phi", "varepsilon": "epsilon", "vartheta": "theta", "dotsc": "ldots",
     "dotsb": "ldots", "infin": "infty", "prime": "'", "Dots": "ldots", "tg": "tan", "ctg": "cot", "arctg": "atan",
     "smallsetminus": "setminus", "backslash": "setminus", "R": "mathbb{R}", "land": ",", "textdollar": "$",
+    "Z": "mathbb{Z}", "Bbb": "mathbb", "mathds": "mathbb",
 }  # fmt: skip
 _WITHOUT_BRACES = str.maketrans("", "", "{}")
 _COMMAND = re.compile(r"\\([a-zA-Z]+)")

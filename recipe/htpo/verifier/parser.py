@@ -18,7 +18,8 @@ from recipe.htpo.verifier.errors import Unreadable
 from recipe.htpo.verifier.expression import ExpressionParser
 from recipe.htpo.verifier.lexer import tokenize
 from recipe.htpo.verifier.nodes import Matrix, Node, Num, Op, Quantity, Ratio, Rel, Seq, SetOp, Words, is_whole
-from recipe.htpo.verifier.units import parse_unit
+from recipe.htpo.verifier.parameters import without_condition
+from recipe.htpo.verifier.units import Unit, parse_unit
 from recipe.htpo.verifier.vocabulary import Token
 
 _SEPARATORS = frozenset({",", ";", "and", "or", "quad"})
@@ -30,7 +31,7 @@ _CLOSERS = {"(": (")", "]"), "[": ("]", ")"), "\\{": ("\\}",), "langle": ("rangl
 
 def parse(text: str, config: VerifierConfig, merge_thousands: bool = True) -> Node:
     """Read a normalised answer. Raises ``Unreadable`` or ``OverLimit``."""
-    return parse_tokens(tokenize(text, config, merge_thousands), config)
+    return parse_tokens(without_condition(tokenize(text, config, merge_thousands)), config)
 
 
 def parse_tokens(tokens: list[Token], config: VerifierConfig) -> Node:
@@ -158,7 +159,18 @@ class AnswerParser(ExpressionParser):
         unit, factor = parse_unit(" ".join(words).replace(" ^", "^"))
         if factor > 1:
             node = Op("mul", (node, Num(Fraction(factor))))
+        if self.kind() == "num" and unit.dimensions:
+            return self.with_smaller_unit(node, unit)
         return Quantity(node, unit)
+
+    def with_smaller_unit(self, number: Node, unit: Unit) -> Node:
+        """``30 minutes`` behind ``1 hour``: one value, in the larger unit."""
+        smaller = self.with_unit(self.number_token())
+        if not isinstance(number, Num) or not isinstance(smaller, Quantity) or not isinstance(smaller.value, Num):
+            raise Unreadable("a number behind a unit")
+        if smaller.unit.dimensions != unit.dimensions or smaller.unit.size >= unit.size:
+            raise Unreadable("a second unit that is no part of the first")
+        return Quantity(Num(number.value + smaller.value.value * smaller.unit.size / unit.size), unit)
 
     def unit_exponent(self) -> str:
         """The exponent of a unit: ``2``, ``{2}`` or ``{-1}``."""

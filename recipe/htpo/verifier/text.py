@@ -20,15 +20,26 @@ _CHOICE_PREFIX = re.compile(
 )
 
 
+_ARTICLE = re.compile(r"\A\s*+(?:an?|the)\s++(?=\w{3})")
+_NO_SOLUTION = (
+    "no solution", "no solutions", "no real solution", "no real solutions", "no solution exists", "no solutions exist",
+    "there is no solution", "there are no solutions", "there are no real solutions", "the empty set",
+)  # fmt: skip
+# Phrases that say the same, without spaces, and the one that is compared.
+_SAME = {without_spaces(phrase): "emptyset" for phrase in _NO_SOLUTION} | {"dne": "doesnotexist"}
+
+
 def words_equal(left: str, right: str) -> bool:
-    """Equality of text up to letter case, spacing, braces, text commands and closing punctuation."""
+    """Equality of text up to letter case, spacing, braces, text commands, a leading article and closing punctuation."""
     return plain_text(left) == plain_text(right)
 
 
 def plain_text(text: str) -> str:
     """``text`` as it is compared."""
     text = GROUP_OF_ONE.sub(r"\1", _TEXT_COMMAND.sub("", _TEXT_GROUP.sub(r"\1", text))).casefold()
-    return strip_period(without_spaces("".join(char for char in text if char not in "$\\~\"“”'`")).strip(",;:"))
+    text = _ARTICLE.sub("", text)
+    text = strip_period(without_spaces("".join(char for char in text if char not in "$\\~\"“”'`")).strip(",;:"))
+    return _SAME.get(text, text)
 
 
 def choice_letter(text: str) -> str | None:

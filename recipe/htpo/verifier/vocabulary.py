@@ -67,3 +67,7 @@ WORDS = {word: Token("name", "infty") for word in ("infinity", "infty")} | {"pi"
 """Bare words, in any case, that are a name."""
 ROOTS_AND_MOD = {"sqrt": "sqrt", "cbrt": "cbrt", "mod": "bmod"}
 """Bare words that are what a command of another name is."""
+ALL_REALS = frozenset({"all real numbers", "all reals", "any real number", "all real values"})
+_COUNTED = "zero one two three four five six seven eight nine ten eleven twelve".split()
+CARDINALS = {word: number for number, word in enumerate(_COUNTED)}
+"""Words that are a number where they are the whole value."""
