@@ -27,7 +27,8 @@ _ANSWER_LINE = re.compile(
     re.IGNORECASE,
 )
 _ANSWER_PHRASE = re.compile(
-    r"\banswer\s{1,4}(?:is|equals)\b\s{0,4}:?|(?:答案|结果)\s{0,4}就?\s{0,4}(?:是|为|等于)\s{0,4}[:：]?"
+    r"\b(?:answer|correct\s{1,4}(?:option|choice))\s{1,4}(?:is|equals)\b\s{0,4}:?|(?:答案|结果)\s{0,4}就?\s{0,4}(?:是|为|等于)\s{0,4}[:：]?"
+    r"|^(?:#{1,4}[ \t]{1,4}|\*\*)(?:the[ \t]{1,4})?(?:final[ \t]{1,4})?answer(?:\*\*)?[ \t]{0,4}$"
     r"|^####(?=[ \t]{0,4}[-+$]?[ \t]{0,4}[\d.,]{1,40}[ \t]{0,4}$)",
     re.IGNORECASE | re.MULTILINE,
 )
