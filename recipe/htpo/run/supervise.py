@@ -22,14 +22,13 @@ from types import FrameType
 import psutil
 
 from recipe.htpo.run import processes, stop, temporary
+from recipe.htpo.run.failure import show_failure
 from recipe.htpo.run.metrics_log import read_steps, validation_accuracy
 from recipe.htpo.run.record import METRICS_DIR, write_atomic
 
 POLL_S = 0.5
 LOOK_EVERY_S = 5.0
 INTERRUPT_GRACE_S = 20.0
-TAIL_LINES = 25
-LITTLE_DISK = 64 << 20
 STATS_FILE = "process_stats.json"
 RAY_LOGS = "ray_logs"
 # Bytes of `/ray/session_2026-11-24_13-16-40_573179_1234567/sockets/plasma_store`, and some more.
@@ -101,7 +100,7 @@ def supervise(command: list[str], output_dir: Path) -> int:
     if code == stop.EXIT_CODE:
         print("the run has saved and stopped, as it was asked to; the same command continues it", flush=True)
     elif code and not received:
-        _show_failure(log, offset, code)
+        show_failure(log, offset, code)
     return code
 
 
@@ -184,22 +183,6 @@ def _line(step: int, metrics: dict[str, float]) -> str:
         parts.append(f"{metrics['timing_s/step']:.1f} s")
     parts += [f"held-out {source} accuracy {value:.3f}" for source, value in validation_accuracy(metrics).items()]
     return "  ".join(parts)
-
-
-def _show_failure(log: Path, offset: int, code: int) -> None:
-    with log.open("rb") as stream:
-        stream.seek(offset)
-        lines = stream.read().decode("utf-8", errors="replace").splitlines()
-    reasons = [line for line in lines if "HTPO watchdog:" in line]
-    print(f"the run failed (exit code {code}); the end of {log}:", file=sys.stderr)
-    print("\n".join(f"    {line}" for line in lines[-TAIL_LINES:] + reasons), file=sys.stderr)
-    free = shutil.disk_usage(log.parent).free
-    if free < LITTLE_DISK:
-        print(
-            f"the disk of {log.parent} is full ({free >> 20} MiB free), and its last output may be lost: make "
-            "room; the same command resumes from the last whole checkpoint",
-            file=sys.stderr,
-        )
 
 
 if __name__ == "__main__":

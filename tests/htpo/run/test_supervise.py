@@ -95,6 +95,21 @@ def test_failure_passes_the_code_on_and_shows_the_end_of_the_log(tmp_path):
     assert (tmp_path / "log.txt").read_text().startswith("from an earlier start\n")
 
 
+def test_failure_names_the_errors_of_the_processes(tmp_path):
+    worker = "\x1b[36m(AgentLoopWorkerTQ pid=7, ip=10.0.0.1)\x1b[0m "
+    lines = [
+        *[worker + "RuntimeError: the reward raises"] * 3,
+        "(vLLMHttpServer pid=8) WARNING [base.py:259] ValueError: harmless",
+        "(TaskRunnerV1 pid=9) ray.exceptions.ActorDiedError: gone",
+    ]
+    _, _, errors = finish(start(tmp_path, f"print({chr(10).join(lines)!r})\nraise SystemExit(1)"))
+    told = errors.split("errors of its processes, in the order of the log:\n")[1].splitlines()
+    assert [line.strip() for line in told] == [
+        "AgentLoopWorkerTQ: RuntimeError: the reward raises (3 times)",
+        "TaskRunnerV1: ray.exceptions.ActorDiedError: gone (1 times)",
+    ]
+
+
 def test_a_command_killed_by_a_signal_fails(tmp_path):
     code, _, errors = finish(start(tmp_path, "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"))
     assert code not in (0, None) and "the run failed" in errors
