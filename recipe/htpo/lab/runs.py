@@ -6,6 +6,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
@@ -62,11 +63,24 @@ def run_all(model_dir: Path, plans: dict[Path, RunPlan], workers: int, dump: Dum
         torch.set_num_threads(before)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(plans)), context, torch.set_num_threads, (1,)) as pool:
+    with ProcessPoolExecutor(min(workers, len(plans)), context, start_worker) as pool:
         start = pool.submit(evaluate_start, model_dir, next(iter(plans.values()))).result()
         futures = [pool.submit(_one, model_dir, path, plan, start, dump) for path, plan in plans.items()]
         for future in as_completed(futures):
             yield future.result()
+
+
+def start_worker() -> None:
+    """One thread, and no life without the process that started this one, however that one ended."""
+    torch.set_num_threads(1)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def evaluate_start(model_dir: Path, plan: RunPlan) -> dict[str, Any]:

@@ -1,9 +1,13 @@
 # Copyright 2026 The verl-htpo authors
 # SPDX-License-Identifier: Apache-2.0
 import json
+import multiprocessing
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
+import psutil
 import pytest
 
 from recipe.htpo.lab import runs, task
@@ -122,14 +126,33 @@ def test_mistakes_are_named(lab, arguments, overrides, message):
 
 
 def test_parallel_workers_and_one_process_agree(lab, tmp_path, monkeypatch):
-    """The pool is replaced by threads of this process: starting interpreters would take most of the time."""
-    from concurrent.futures import ThreadPoolExecutor
+    """The processes are forked: new interpreters would take most of the time, and have a verifier of their own."""
+    monkeypatch.setattr(runs.multiprocessing, "get_context", lambda _, get=multiprocessing.get_context: get("fork"))
+    for workers in (1, 2):
+        name = f"with_{workers}"
+        assert lab("--objective", "dapo", "--name", name, "--seeds", "1", "2", "--steps", "1", workers=workers) == 0
+    for seed in (1, 2):
+        one, two = (json.loads((tmp_path / f"out/with_{n}/seed_{seed}.json").read_text()) for n in (1, 2))
+        for step in one["steps"] + two["steps"]:
+            del step["cpu_s"]
+        assert one == two
 
-    def pool(workers, context, initializer, initargs):
-        return ThreadPoolExecutor(1, initializer=initializer, initargs=initargs)
 
-    monkeypatch.setattr(runs, "ProcessPoolExecutor", pool)
-    assert lab("--objective", "dapo", "--seeds", "1", "--steps", "1", workers=2) == 0
+@pytest.mark.long
+def test_workers_end_with_a_killed_run():
+    code = """
+import multiprocessing, os, time
+from concurrent.futures import ProcessPoolExecutor
+from recipe.htpo.lab.runs import start_worker
+
+with ProcessPoolExecutor(1, multiprocessing.get_context("fork"), start_worker) as pool:
+    print(pool.submit(os.getpid).result(), flush=True)
+    time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as run:
+        worker = psutil.Process(int(run.stdout.readline()))
+        run.kill()
+    worker.wait(timeout=60)
 
 
 def _write(folder, arm: str, seed: int, pass_at_1: float, collapsed: bool | str = False) -> None:
