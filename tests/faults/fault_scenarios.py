@@ -13,6 +13,7 @@ from pathlib import Path
 import fault_findings
 import fault_points
 import private_mounts
+import psutil
 from faulty_run import END_S, KINDS, FaultyRun, name_of
 
 MOMENTS = ("start", "step", "step", "save")
@@ -30,24 +31,42 @@ class Result:
     findings: list[str] = field(default_factory=list)
 
 
-def kills(run: FaultyRun, seed: int, kinds: list[str], report: Callable[[Result], None]) -> list[Result]:
-    """SIGKILL to a random process of each kind, in a random moment, each followed by the same command."""
+@dataclass(frozen=True)
+class Kill:
+    """SIGKILL to a process; what is None is left to chance."""
+
+    kind: str
+    moment: str | None = None
+    process: str | None = None
+
+
+# Kills after which something was amiss, until it was mended (docs/faults.md).
+KILLS_THAT_FOUND = [
+    Kill("ray", "step", "ray::SimpleStorageUnit"),
+    Kill("supervisor", "start"),
+    Kill("supervisor", "start"),
+]
+
+
+def kills(run: FaultyRun, seed: int, planned: list[Kill], report: Callable[[Result], None]) -> list[Result]:
+    """One kill after the other, each followed by the same command."""
     chance = random.Random(seed)
     traces = fault_findings.Traces()
     results: list[Result] = []
     run.start()
-    for kind in kinds:
-        moment = chance.choice(MOMENTS)
+    for kill in planned:
+        kind, moment = kill.kind, kill.moment or chance.choice(MOMENTS)
         result = Result(run.backend, f"SIGKILL, {kind}, in a {moment}")
         results.append(result)
         if not run.wait_for_moment(moment, chance):
             result.findings.append(f"the run did not come to a {moment}: {run.log()[-600:]}")
             break
-        candidates = run.victims(kind)
-        if not candidates:
-            run.wait_until(lambda kind=kind: bool(run.victims(kind)))
-            candidates = run.victims(kind)
-        victim = chance.choice(candidates)
+
+        def candidates(kill: Kill = kill) -> list[psutil.Process]:
+            return [victim for victim in run.victims(kill.kind) if kill.process in (None, name_of(victim))]
+
+        run.wait_until(lambda candidates=candidates: bool(candidates()))
+        victim = chance.choice(candidates())
         result.fault = f"SIGKILL, {kind} ({name_of(victim)}), in a {moment}"
         victim.kill()
         _see(run, result, traces, supervised=kind != "supervisor")
@@ -192,8 +211,8 @@ def clock_jump(file: Path, seconds: int) -> Callable[[], AbstractContextManager[
     return lambda: _clock(file, seconds)
 
 
-def kinds_of_kills(seed: int) -> list[str]:
-    """Each kind once, in a random order."""
+def one_kill_of_each_kind(seed: int) -> list[Kill]:
+    """In a random order."""
     kinds = list(KINDS)
     random.Random(seed).shuffle(kinds)
-    return kinds
+    return [Kill(kind) for kind in kinds]
