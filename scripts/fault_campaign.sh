@@ -10,7 +10,8 @@
 # Knobs:
 #   FAULTS_OUT    runs and results                                       (default: outputs/faults)
 #   CACHE_DIR     data and warm model                                    (default: .cache)
-#   FAKETIME_LIB  path of libfaketimeMT.so.1, for the jumps of the clock (default: they are left out)
+#   FAKETIME_LIB  path of libfaketimeMT.so.1, for the jumps of the clock (default: they are left out); newer than
+#                 0.9.10, under which Python cannot sleep where monotonic clocks are to go on
 #   RUN_WITH      command before each scenario, such as `flock FILE`     (default: none)
 set -euo pipefail
 

@@ -187,7 +187,7 @@ def one_fault(
 def reason(log: str) -> str:
     """The last error that a log names."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", log)
-    found = re.findall(r"(?:HTPO watchdog: [^;]*|\b(?:\w+\.)*\w*(?:Error|Exception): .*)", plain)
+    found = re.findall(r"(?:HTPO watchdog: [^;]*|the disk of .* is full|\b(?:\w+\.)*\w*(?:Error|Exception): .*)", plain)
     return found[-1].strip()[:200] if found else "no reason in the log"
 
 
