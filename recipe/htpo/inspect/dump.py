@@ -301,4 +301,5 @@ def _read(path: Path) -> StepDump:
     if lacking or not len(table):
         what = f"lacks the columns {', '.join(lacking)}" if lacking else "has no rows"
         raise ValueError(f"{path} {what}; delete it, or train that step again")
-    return StepDump(path, table, facts)
+    # Balancing over ranks has mixed the prompts.
+    return StepDump(path, table.sort_by([(name, "ascending") for name in ("prompt", "response", "epoch")]), facts)
