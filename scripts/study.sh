@@ -45,6 +45,13 @@ controls() {
   lab "$1" "${first[@]}" --objective entropy_80_20 --name entropy_80_20_random_split --control random_split
   lab "$1" "${first[@]}" --objective dapo --name dapo_random_reward --control random_reward
 }
+# THR without tau, which drops most tokens.
+undropped() {
+  local preset
+  for preset in thr_exploit thr_explore; do
+    lab "$1" "${first[@]}" --objective "$preset" --name "${preset}_beta_0" weights.parameters.beta=0
+  done
+}
 # The second task, from a model of its own.
 countdown() {
   lab off_policy --task countdown --model "${model}_countdown" --out "$out/countdown" --seeds 1 2 3 "$@"
@@ -83,8 +90,9 @@ tables() {
 page() {
   local name
   for name in off_policy near_policy countdown; do
-    tables "$name" "$out/$name" dapo htpo htpo_random_split htpo_paper htpo_released entropy_80_20 \
-      entropy_80_20_random_split ce_gppo thr_exploit thr_explore dapo_random_reward
+    tables "$name" "$out/$name" dapo htpo htpo_random_split htpo_paper htpo_released detach_only encourage_only \
+      penalize_only ce_gppo entropy_80_20 entropy_80_20_random_split thr_exploit thr_exploit_beta_0 thr_explore \
+      thr_explore_beta_0 dapo_random_reward
   done
   # Of two earlier warm models: with the controls, and with 8 samples and arms that are not run again.
   tables second_series docs/study/second_series/off_policy dapo htpo htpo_random_split htpo_paper entropy_80_20 \
@@ -99,6 +107,7 @@ for part in "${parts[@]}"; do
       lab off_policy "${first[@]}" --objective dapo htpo entropy_80_20 ce_gppo thr_exploit thr_explore
       controls off_policy
       lab off_policy "${first[@]}" --objective htpo_paper htpo_released
+      undropped off_policy
       ;;
     more)
       lab off_policy "${next[@]}" --objective dapo htpo ce_gppo
@@ -108,6 +117,7 @@ for part in "${parts[@]}"; do
       lab near_policy "${first[@]}" --objective dapo htpo entropy_80_20 ce_gppo thr_exploit thr_explore
       controls near_policy
       lab near_policy "${first[@]}" --objective htpo_paper htpo_released
+      undropped near_policy
       ;;
     countdown)
       "$python" -m recipe.htpo.lab.warmup --task countdown --out "${model}_countdown" --evaluation-prompts 0
