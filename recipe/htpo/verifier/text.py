@@ -23,7 +23,7 @@ _CHOICE_PREFIX = re.compile(
 _ARTICLE = re.compile(r"\A\s*+(?:an?|the)\s++(?=\w{3})")
 _NO_SOLUTION = (
     "no solution", "no solutions", "no real solution", "no real solutions", "no solution exists", "no solutions exist",
-    "there is no solution", "there are no solutions", "there are no real solutions", "the empty set",
+    "there is no solution", "there are no solutions", "there are no real solutions",
 )  # fmt: skip
 # Phrases that say the same, without spaces, and the one that is compared.
 _SAME = {without_spaces(phrase): "emptyset" for phrase in _NO_SOLUTION} | {"dne": "doesnotexist"}

@@ -16,7 +16,7 @@ from recipe.htpo.config import follow_objective
 @cache
 def _groups_composed(groups):
     with hydra.initialize_config_module("recipe.htpo.config", version_base=None):
-        # Read back seven times as fast as it is copied.
+        # Read back, it costs less than a deep copy.
         return pickle.dumps(hydra.compose("htpo_trainer", overrides=list(groups)))
 
 
