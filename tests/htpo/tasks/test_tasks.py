@@ -3,7 +3,6 @@
 """Scorers of tasks: countdown, exact and bounded; reasoning-gym's tasks from the data to the reward."""
 
 import json
-import time
 
 import pyarrow.parquet as pq
 import pytest
@@ -12,6 +11,7 @@ from data_prep.command_line.main import main
 from recipe.htpo.reward import compute_score
 from recipe.htpo.tasks.countdown import solves
 from recipe.htpo.tasks.reasoning_gym import score
+from recipe.htpo.verifier import VerifierConfig
 
 NUMBERS, TARGET = [6, 61, 94, 4], 309
 
@@ -71,11 +71,10 @@ def test_countdown_through_the_reward(response: str, reason: str) -> None:
 
 
 @pytest.mark.parametrize("unit", ["(", "1+", "9*", "<answer>", "<answer>9", "</answer>", " ", r"\boxed{"])
-def test_countdown_is_bounded(unit: str) -> None:
-    """Twenty thousand repetitions of one text."""
-    started = time.process_time()
-    score(unit * 20_000, "", entry())
-    assert time.process_time() - started < 0.2
+def test_countdown_reads_only_the_end_of_a_response(unit: str) -> None:
+    """Whatever repeats there, as long as what is read: what stands before it is not."""
+    end = unit * VerifierConfig().tail_chars
+    assert score("<answer>94*4 - 61 - 6</answer>" + end, "", entry()) == score(end, "", entry())
 
 
 def test_a_row_of_another_making_is_a_reason() -> None:
