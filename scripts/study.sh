@@ -32,7 +32,8 @@ next=(--seeds 6 7 8 9 10)
 group_2=cells.hard_correct_high
 group_4=cells.hard_wrong_high
 group_8=cells.easy_wrong_high
-no_detach=(cells.hard_correct_low.detach_lowest=0 cells.easy_correct_high.detach_highest=0)
+no_detach_low=cells.hard_correct_low.detach_lowest=0
+no_detach_high=cells.easy_correct_high.detach_highest=0
 
 lab() {
   local regime="$1"
@@ -58,11 +59,13 @@ countdown() {
 }
 # Each part of the method alone, without the others.
 parts() {
-  lab "$1" "${first[@]}" --objective htpo_paper --name detach_only \
-    "$group_2.rule=ppo" "$group_4.rule=ppo" "$group_8.rule=ppo"
+  local no_forks=("$group_2.rule=ppo" "$group_4.rule=ppo" "$group_8.rule=ppo")
+  lab "$1" "${first[@]}" --objective htpo_paper --name detach_low_only "${no_forks[@]}" "$no_detach_high"
+  lab "$1" "${first[@]}" --objective htpo_paper --name detach_high_only "${no_forks[@]}" "$no_detach_low"
   lab "$1" "${first[@]}" --objective htpo_paper --name encourage_only \
-    "$group_4.rule=ppo" "$group_8.rule=ppo" "${no_detach[@]}"
-  lab "$1" "${first[@]}" --objective htpo_paper --name penalize_only "$group_2.rule=ppo" "${no_detach[@]}"
+    "$group_4.rule=ppo" "$group_8.rule=ppo" "$no_detach_low" "$no_detach_high"
+  lab "$1" "${first[@]}" --objective htpo_paper --name penalize_only \
+    "$group_2.rule=ppo" "$no_detach_low" "$no_detach_high"
 }
 # All three fork terms, bounded.
 forms() {
@@ -90,9 +93,9 @@ tables() {
 page() {
   local name
   for name in off_policy near_policy countdown; do
-    tables "$name" "$out/$name" dapo htpo htpo_random_split htpo_paper htpo_released detach_only encourage_only \
-      penalize_only ce_gppo entropy_80_20 entropy_80_20_random_split thr_exploit thr_exploit_beta_0 thr_explore \
-      thr_explore_beta_0 dapo_random_reward
+    tables "$name" "$out/$name" dapo htpo htpo_random_split htpo_paper htpo_released detach_low_only detach_high_only \
+      encourage_only penalize_only ce_gppo entropy_80_20 entropy_80_20_random_split thr_exploit \
+      thr_exploit_beta_0 thr_explore thr_explore_beta_0 dapo_random_reward
   done
   # Of two earlier warm models: with the controls, and with 8 samples and arms that are not run again.
   tables second_series docs/study/second_series/off_policy dapo htpo htpo_random_split htpo_paper entropy_80_20 \
