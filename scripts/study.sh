@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # Study | every arm of docs/study.md in the lab, one JSON a run | CPU, one core
 #
-#   bash scripts/study.sh [PART ...]      parts in this order: arms more near countdown parts forms page; default: all
+#   bash scripts/study.sh [PART ...]      parts in this order: arms more near countdown parts forms stack page; default: all
 #
 # Finished runs are kept, so the same command goes on where it was stopped. In the background:
-# `nohup bash scripts/study.sh >study.log &`. About 2 minutes of one core a run.
+# `nohup bash scripts/study.sh >study.log &`. About 2 minutes of one core a run; the part stack, which trains on the
+# real stack, about 10 minutes of both cores.
 #
 # Knobs:
-#   OUT      results: OUT/REGIME/ARM/seed_N.json, of countdown OUT/countdown/ARM  (default: docs/study/lab)
+#   OUT      results: OUT/REGIME/ARM/seed_N.json, of countdown OUT/countdown/ARM, of the real stack OUT/stack/ARM
+#            (default: docs/study/lab; runs of the stack themselves are in outputs/study)
 #   MODEL    model that every run starts from            (default: docs/study/model, that of the published results;
 #            of countdown MODEL_countdown; a warm-up on another machine ends at other weights)
 #   WORKERS  runs at a time, one core each               (default: 1)
@@ -24,7 +26,7 @@ read -ra seeds <<<"${SEEDS:-1 2 3 4 5}"
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 cd "$root"
 parts=("$@")
-if ((${#parts[@]} == 0)); then parts=(arms more near countdown parts forms page); fi
+if ((${#parts[@]} == 0)); then parts=(arms more near countdown parts forms stack page); fi
 python="$(bash scripts/setup_env.sh)"
 export OMP_NUM_THREADS=1
 first=(--seeds "${seeds[@]}")
@@ -79,6 +81,23 @@ forms() {
   done
 }
 
+# The demo's run on the real stack from the study's model; evaluated like the lab's runs.
+stack() {
+  local seed preset run cache=.cache/study evaluate
+  mkdir -p "$cache" && cp -r --no-clobber "$model" "$cache/demo_model"
+  evaluate=("$cache/data_8000_768/arithmetic/test.parquet" n=64 prompts=256 max_tokens=72)
+  for seed in 42 1 2; do
+    for preset in dapo htpo; do
+      run="outputs/study/$preset/seed_$seed"
+      CACHE_DIR="$cache" OUTPUT_DIR="$run" ALGO="$preset" SEED="$seed" bash scripts/run_htpo_cpu.sh
+      bash scripts/eval.sh "$run" "${evaluate[@]}" out="$out/stack/$preset/seed_$seed"
+    done
+  done
+  bash scripts/eval.sh "$cache/demo_model" "${evaluate[@]}" out="$out/stack/before_training"
+  lab off_policy --seeds 1 2 3 --objective dapo htpo --out "$out/demo_settings" \
+    --steps 30 --eval-every 30 regime.lr=6e-5 regime.lr_schedule=cosine
+}
+
 # Tables of docs/study.md and its pictures, from what is finished.
 tables() {
   local name="$1" results="$2" arm found=()
@@ -97,6 +116,8 @@ page() {
       encourage_only penalize_only ce_gppo entropy_80_20 entropy_80_20_random_split thr_exploit \
       thr_exploit_beta_0 thr_explore thr_explore_beta_0 dapo_random_reward
   done
+  tables stack "$out/stack" dapo htpo before_training
+  tables demo_settings "$out/demo_settings" dapo htpo
   # Of two earlier warm models: with the controls, and with 8 samples and arms that are not run again.
   tables second_series docs/study/second_series/off_policy dapo htpo htpo_random_split htpo_paper entropy_80_20 \
     entropy_80_20_random_split ce_gppo thr_exploit thr_explore dapo_random_reward
@@ -127,15 +148,18 @@ for part in "${parts[@]}"; do
       countdown --objective dapo htpo ce_gppo
       countdown --objective htpo --name htpo_random_split --control random_split
       ;;
+    stack) stack ;;
     parts) for regime in off_policy near_policy; do parts "$regime"; done ;;
     forms) for regime in off_policy near_policy; do forms "$regime"; done ;;
     page) page ;;
     *)
-      echo "part is $part; use arms, more, near, countdown, parts, forms or page" >&2
+      echo "part is $part; use arms, more, near, countdown, parts, forms, stack or page" >&2
       exit 2
       ;;
   esac
 done
 if [[ "${parts[*]}" != page ]]; then
-  for folder in "$out"/*/; do "$python" -m recipe.htpo.lab table "$folder"; done
+  for folder in "$out"/*/; do
+    if [[ "$folder" != */stack/ ]]; then "$python" -m recipe.htpo.lab table "$folder"; fi
+  done
 fi

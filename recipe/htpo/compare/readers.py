@@ -6,7 +6,7 @@
 | --- | --- |
 | a run | a directory with `config.yaml` and `metrics/*.jsonl`; `validation/STEP.jsonl` has the answers |
 | the lab | `seed_N.json`, the directory of an arm, or the `--out` directory with all of them |
-| an offline evaluation | `responses.parquet` (`scripts/eval.sh`), or its directory |
+| an offline evaluation | `responses.parquet` (`scripts/eval.sh`), its directory, or one with several of them |
 | TensorBoard | `*.csv` with the columns `Step` and `Value`, one metric a file, the file named `run-RUN-tag-TAG.csv` |
 | Weights & Biases | `*.csv` with a step column, and columns named by metric or `RUN - METRIC` |
 """
@@ -68,6 +68,8 @@ def read_runs(paths: Sequence[Path]) -> list[Run]:
             runs.append(read_responses(path / RESPONSES_FILE))
         elif results := sorted(path.rglob("seed_*.json")):
             runs += [read_lab(result) for result in results]
+        elif evaluations := sorted(path.rglob(RESPONSES_FILE)):
+            runs += [read_responses(evaluation) for evaluation in evaluations]
         elif found := sorted(path.glob("*.csv")):
             exports += found
         else:
@@ -221,16 +223,24 @@ def read_responses(path: Path) -> Run:
         problems[prompt] = problem
     record = json.loads((table.schema.metadata or {}).get(b"htpo_evaluation", b"{}"))
     outcomes = {source: Outcomes.of_samples(found) for source, found in samples.items()}
-    name = path.resolve().parent.name if path.name == RESPONSES_FILE else path.stem
+    place = path.resolve().parent if path.name == RESPONSES_FILE else path.resolve().with_suffix("")
+    objective, seed = _evaluated_arm(place)
     return Run(
-        name=name,
+        name=place.name if seed is None else f"{objective}/seed_{seed}",
         kind="responses",
         path=path,
-        objective=name,
+        objective=objective,
+        seed=seed,
         evaluations={0: outcomes},
         settings=flat(record),
         problems=problems,
     )
+
+
+def _evaluated_arm(place: Path) -> tuple[str, int | None]:
+    """An evaluation's arm and seed: `ARM/seed_N` and `ARM_seed_N` are seed N of `ARM`."""
+    found = re.fullmatch(r"(?:(.+)[ _\-.])?seed[ _\-=]?(\d+)", place.name, re.IGNORECASE)
+    return (found[1] or place.parent.name, int(found[2])) if found else (place.name, None)
 
 
 def read_exports(paths: Iterable[Path]) -> list[Run]:

@@ -88,7 +88,8 @@ def test_runs_of_one_seed_are_no_seeds_of_one_another(tmp_path):
     assert [run.objective for run in read_runs([paths[0], again])] == [f"htpo ({paths[0]})", f"htpo ({again})"]
 
 
-def test_an_offline_evaluation(tmp_path):
+def evaluation_of(directory):
+    """Responses to three problems, two each."""
     table = pa.table(
         {
             "data_source": ["s"] * 6,
@@ -97,11 +98,23 @@ def test_an_offline_evaluation(tmp_path):
             "acc": [1.0, 0.0, 1.0, 1.0, 0.0, 0.0],
         }
     ).replace_schema_metadata({"htpo_evaluation": json.dumps({"n": 2, "model": {"path": "m"}})})
-    (tmp_path / "after").mkdir()
-    pq.write_table(table, tmp_path / "after" / "responses.parquet")
-    (run,) = read_runs([tmp_path / "after"])
+    directory.mkdir(parents=True)
+    pq.write_table(table, directory / "responses.parquet")
+    return directory
+
+
+def test_an_offline_evaluation(tmp_path):
+    (run,) = read_runs([evaluation_of(tmp_path / "after")])
     assert run.name == run.objective == "after" and run.settings == {"n": 2, "model.path": "m"}
     assert run.evaluations[0]["s"].correct.tolist() == [1, 2, 0] and run.problems == {"a": "A?", "b": "B?", "c": "C?"}
+
+
+def test_offline_evaluations_of_several_seeds(tmp_path):
+    for name in ("dapo/seed_1", "dapo/seed_2", "htpo_seed1", "tests2"):
+        evaluation_of(tmp_path / name)
+    runs = read_runs([tmp_path])
+    assert [(run.objective, run.seed) for run in runs] == [("dapo", 1), ("dapo", 2), ("htpo", 1), ("tests2", None)]
+    assert [run.name for run in runs] == ["dapo/seed_1", "dapo/seed_2", "htpo/seed_1", "tests2"]
 
 
 def test_exports_of_tensorboard(tmp_path):
