@@ -85,7 +85,7 @@ forms() {
 stack() {
   local seed preset run cache=.cache/study evaluate
   mkdir -p "$cache" && cp -r --no-clobber "$model" "$cache/demo_model"
-  evaluate=("$cache/data_8000_768/arithmetic/test.parquet" n=64 prompts=256 max_tokens=72)
+  evaluate=("$cache/data_8000_768/arithmetic/test.parquet" n=16 prompts=256 max_tokens=72)
   for seed in 42 1 2; do
     for preset in dapo htpo; do
       run="outputs/study/$preset/seed_$seed"
