@@ -3,6 +3,7 @@
 """`scripts/run_htpo_qwen.sh`: names, paths, dry runs."""
 
 import shlex
+import sys
 
 import pytest
 from script_support import ROOT, SCRIPTS, run_script
@@ -21,6 +22,17 @@ def overrides_of(finished) -> dict[str, str]:
     words = shlex.split(finished.stdout.splitlines()[0].removeprefix("+ "))
     assert words[1:3] == ["-m", "recipe.htpo.main_htpo"]
     return dict(word.split("=", 1) for word in words[3:])
+
+
+@pytest.fixture
+def python(tmp_path):
+    """The tests' Python, for which the training command does nothing: the script has printed it."""
+    path = tmp_path / "python"
+    path.write_text(
+        f"#!/usr/bin/env bash\n[[ \"$1 $2\" == '-m recipe.htpo.main_htpo' ]] || exec {sys.executable} \"$@\"\n"
+    )
+    path.chmod(0o755)
+    return path
 
 
 def test_there_are_seven_sizes_for_each_back_end():
@@ -43,8 +55,7 @@ def test_a_python_without_the_package_is_refused(bare_python):
     assert finished.returncode == 2 and f"verl-htpo is not installed in {bare_python}" in finished.stderr
 
 
-@pytest.mark.long
-def test_defaults_and_the_callers_directory(tmp_path):
+def test_defaults_and_the_callers_directory(tmp_path, python):
     directory = tmp_path / "it's a, directory"
     (directory / "model").mkdir(parents=True)
     finished = run_script(
@@ -52,6 +63,7 @@ def test_defaults_and_the_callers_directory(tmp_path):
         "--dry-run",
         "data.seed=7",
         cwd=directory,
+        PYTHON=python,
         MODEL_PATH="model",
         TRAIN_FILES="a.parquet,/data/b.parquet",
         VAL_FILES="c.parquet",
@@ -70,12 +82,10 @@ def test_defaults_and_the_callers_directory(tmp_path):
     assert config.trainer.nnodes == 4 and config.data.seed == 7
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("spelling", ["Qwen/Qwen3-30B-A3B-Base", "30b-a3b"])
-def test_spellings_of_a_size_and_given_knobs(spelling):
-    finished = run_script(
-        SCRIPT, "--dry-run", MODEL=spelling, BACKEND="fsdp", NNODES=2, GPUS_PER_NODE=4, MODEL_PATH="Qwen/Other"
-    )
+def test_spellings_of_a_size_and_given_knobs(spelling, python):
+    knobs = {"NNODES": 2, "GPUS_PER_NODE": 4, "MODEL_PATH": "Qwen/Other"}
+    finished = run_script(SCRIPT, "--dry-run", PYTHON=python, MODEL=spelling, BACKEND="fsdp", **knobs)
     overrides = overrides_of(finished)
     assert overrides["layout"] == "fsdp/qwen3_30b_a3b" and overrides["model_engine"] == "dp"
     assert (overrides["trainer.nnodes"], overrides["trainer.n_gpus_per_node"]) == ("2", "4")
@@ -83,8 +93,7 @@ def test_spellings_of_a_size_and_given_knobs(spelling):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("backend", ["megatron", "fsdp"])
-@pytest.mark.parametrize("model", ["qwen3_8b", "qwen3_30b_a3b"])
+@pytest.mark.parametrize(("model", "backend"), [("qwen3_8b", "megatron"), ("qwen3_30b_a3b", "fsdp")])
 def test_dry_run(model, backend):
     """Every layout is dry-run in tests/htpo/config/test_layouts.py; here by the script, in a process of its own."""
     finished = run_script(SCRIPT, "--dry-run", MODEL=model, BACKEND=backend, ALGO="dapo")
