@@ -84,7 +84,8 @@ forms() {
 # The demo's run on the real stack from the study's model; evaluated like the lab's runs.
 stack() {
   local seed preset run cache=.cache/study evaluate
-  mkdir -p "$cache" && cp -r --no-clobber "$model" "$cache/demo_model"
+  mkdir -p "$cache"
+  if [[ ! -d "$cache/demo_model" ]]; then cp -r "$model" "$cache/demo_model"; fi
   evaluate=("$cache/data_8000_768/arithmetic/test.parquet" n=16 prompts=256 max_tokens=72)
   for seed in 42 1 2; do
     for preset in dapo htpo; do
