@@ -81,6 +81,14 @@ forms() {
   done
 }
 
+# Responses of a model to held-out prompts, without the merged checkpoint beside them.
+evaluated() {
+  local name="$1" evaluation="outputs/study/evaluation/$1"
+  shift
+  bash scripts/eval.sh "$@" out="$evaluation"
+  mkdir -p "$out/stack/$name"
+  cp "$evaluation/responses.parquet" "$out/stack/$name/"
+}
 # The demo's run on the real stack from the study's model; evaluated like the lab's runs.
 stack() {
   local seed preset run cache=.cache/study evaluate
@@ -91,10 +99,10 @@ stack() {
     for preset in dapo htpo; do
       run="outputs/study/$preset/seed_$seed"
       CACHE_DIR="$cache" OUTPUT_DIR="$run" ALGO="$preset" SEED="$seed" bash scripts/run_htpo_cpu.sh
-      bash scripts/eval.sh "$run" "${evaluate[@]}" out="$out/stack/$preset/seed_$seed"
+      evaluated "$preset/seed_$seed" "$run" "${evaluate[@]}"
     done
   done
-  bash scripts/eval.sh "$cache/demo_model" "${evaluate[@]}" out="$out/stack/before_training"
+  evaluated before_training "$cache/demo_model" "${evaluate[@]}"
   lab off_policy --seeds 1 2 3 --objective dapo htpo --out "$out/demo_settings" \
     --steps 30 --eval-every 30 regime.lr=6e-5 regime.lr_schedule=cosine
 }
