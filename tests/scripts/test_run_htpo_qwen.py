@@ -29,7 +29,7 @@ def python(tmp_path):
     """The tests' Python, for which the training command does nothing: the script has printed it."""
     path = tmp_path / "python"
     path.write_text(
-        f"#!/usr/bin/env bash\n[[ \"$1 $2\" == '-m recipe.htpo.main_htpo' ]] || exec {sys.executable} \"$@\"\n"
+        f'#!/usr/bin/env bash\n[[ "$1 $2" == \'-m recipe.htpo.main_htpo\' ]] || exec {sys.executable} "$@"\n'
     )
     path.chmod(0o755)
     return path

@@ -121,7 +121,9 @@ def _mixed(arms: Sequence[Arm]) -> list[str]:
     """Arms whose runs differ in more than their seed."""
     notes = []
     for arm in arms:
-        found = different_settings(arm.runs)
+        # Evaluations of several seeds are of as many models.
+        own = ("model.name", "model.digest") if arm.runs[0].kind == "responses" else ()
+        found = {name: by_arm for name, by_arm in different_settings(arm.runs).items() if name not in own}
         # A setting that one of them does not record is not known to differ.
         names = [
             name

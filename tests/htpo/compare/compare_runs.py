@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import yaml
 
 from recipe.htpo.objective import load_preset
@@ -39,6 +41,22 @@ def lab_result(directory: Path, arm: str, seed: int, rate: float, **plan) -> Pat
     } | plan
     path.write_text(json.dumps({"plan": plan, "start": {"counts": counts(0, 99)}, "steps": steps, "collapsed": False}))
     return path
+
+
+def evaluation(directory: Path, model: str = "m") -> Path:
+    """An offline evaluation of three problems, two responses each."""
+    record = {"n": 2, "model": {"name": model}}
+    table = pa.table(
+        {
+            "data_source": ["s"] * 6,
+            "id": ["a", "a", "b", "b", "c", "c"],
+            "problem": ["A?"] * 2 + ["B?"] * 2 + ["C?"] * 2,
+            "acc": [1.0, 0.0, 1.0, 1.0, 0.0, 0.0],
+        }
+    ).replace_schema_metadata({"htpo_evaluation": json.dumps(record)})
+    directory.mkdir(parents=True)
+    pq.write_table(table, directory / "responses.parquet")
+    return directory
 
 
 def real_run(directory: Path, preset: str, seed: int, rate: float, sources=("arithmetic",), **overrides) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from compare_runs import PROBLEMS, counts, lab_result, real_run
+from compare_runs import PROBLEMS, counts, evaluation, lab_result, real_run
 
 from data_prep.operations.decontaminate import EvalProblem, Report, write_report
 from recipe.htpo.compare.__main__ import main
@@ -175,6 +175,14 @@ def test_settings_that_differ(tmp_path):
     # Runs of an arm that are more than seeds of one another are named.
     notes = compare(read_runs([tmp_path])).notes
     assert notes == ["dapo: its runs are taken for seeds of one another, and differ in regime.lr"]
+
+
+def test_evaluations_of_two_seeds_are_of_two_models(tmp_path):
+    for seed in (1, 2):
+        evaluation(tmp_path / "dapo" / f"seed_{seed}", model=f"checkpoint of seed {seed}")
+    comparison = compare(read_runs([tmp_path]))
+    assert [(arm.name, len(arm.runs)) for arm in comparison.arms] == [("dapo", 2)]
+    assert not any("differ in" in note for note in comparison.notes)
 
 
 def test_the_page_is_whole(lab, tmp_path, capsys):

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from compare_runs import PROBLEMS, TEMPLATE, counts, lab_result, real_run
+from compare_runs import PROBLEMS, TEMPLATE, counts, evaluation, lab_result, real_run
 
 from recipe.htpo.compare.readers import read_runs
 from recipe.htpo.compare.runs import CompareError
@@ -88,30 +88,15 @@ def test_runs_of_one_seed_are_no_seeds_of_one_another(tmp_path):
     assert [run.objective for run in read_runs([paths[0], again])] == [f"htpo ({paths[0]})", f"htpo ({again})"]
 
 
-def evaluation_of(directory):
-    """Responses to three problems, two each."""
-    table = pa.table(
-        {
-            "data_source": ["s"] * 6,
-            "id": ["a", "a", "b", "b", "c", "c"],
-            "problem": ["A?"] * 2 + ["B?"] * 2 + ["C?"] * 2,
-            "acc": [1.0, 0.0, 1.0, 1.0, 0.0, 0.0],
-        }
-    ).replace_schema_metadata({"htpo_evaluation": json.dumps({"n": 2, "model": {"path": "m"}})})
-    directory.mkdir(parents=True)
-    pq.write_table(table, directory / "responses.parquet")
-    return directory
-
-
 def test_an_offline_evaluation(tmp_path):
-    (run,) = read_runs([evaluation_of(tmp_path / "after")])
-    assert run.name == run.objective == "after" and run.settings == {"n": 2, "model.path": "m"}
+    (run,) = read_runs([evaluation(tmp_path / "after")])
+    assert run.name == run.objective == "after" and run.settings == {"n": 2, "model.name": "m"}
     assert run.evaluations[0]["s"].correct.tolist() == [1, 2, 0] and run.problems == {"a": "A?", "b": "B?", "c": "C?"}
 
 
 def test_offline_evaluations_of_several_seeds(tmp_path):
     for name in ("dapo/seed_1", "dapo/seed_2", "htpo_seed1", "tests2"):
-        evaluation_of(tmp_path / name)
+        evaluation(tmp_path / name)
     runs = read_runs([tmp_path])
     assert [(run.objective, run.seed) for run in runs] == [("dapo", 1), ("dapo", 2), ("htpo", 1), ("tests2", None)]
     assert [run.name for run in runs] == ["dapo/seed_1", "dapo/seed_2", "htpo/seed_1", "tests2"]
