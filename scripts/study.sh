@@ -27,6 +27,12 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 cd "$root"
 parts=("$@")
 if ((${#parts[@]} == 0)); then parts=(arms more near countdown parts forms stack page); fi
+for part in "${parts[@]}"; do
+  if [[ ! "$part" =~ ^(arms|more|near|countdown|parts|forms|stack|page)$ ]]; then
+    echo "part is $part; use arms, more, near, countdown, parts, forms, stack or page" >&2
+    exit 2
+  fi
+done
 python="$(bash scripts/setup_env.sh)"
 export OMP_NUM_THREADS=1
 first=(--seeds "${seeds[@]}")
@@ -161,10 +167,6 @@ for part in "${parts[@]}"; do
     parts) for regime in off_policy near_policy; do parts "$regime"; done ;;
     forms) for regime in off_policy near_policy; do forms "$regime"; done ;;
     page) page ;;
-    *)
-      echo "part is $part; use arms, more, near, countdown, parts, forms, stack or page" >&2
-      exit 2
-      ;;
   esac
 done
 if [[ "${parts[*]}" != page ]]; then
