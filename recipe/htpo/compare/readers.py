@@ -66,10 +66,8 @@ def read_runs(paths: Sequence[Path]) -> list[Run]:
             runs.append(read_run(path))
         elif (path / RESPONSES_FILE).is_file():
             runs.append(read_responses(path / RESPONSES_FILE))
-        elif results := sorted(path.rglob("seed_*.json")):
-            runs += [read_lab(result) for result in results]
-        elif evaluations := sorted(path.rglob(RESPONSES_FILE)):
-            runs += [read_responses(evaluation) for evaluation in evaluations]
+        elif results := [*sorted(path.rglob("seed_*.json")), *sorted(path.rglob(RESPONSES_FILE))]:
+            runs += [read_lab(result) if result.suffix == ".json" else read_responses(result) for result in results]
         elif found := sorted(path.glob("*.csv")):
             exports += found
         else:

@@ -100,6 +100,9 @@ def test_offline_evaluations_of_several_seeds(tmp_path):
     runs = read_runs([tmp_path])
     assert [(run.objective, run.seed) for run in runs] == [("dapo", 1), ("dapo", 2), ("htpo", 1), ("tests2", None)]
     assert [run.name for run in runs] == ["dapo/seed_1", "dapo/seed_2", "htpo/seed_1", "tests2"]
+    # Results of the lab beside them hide none.
+    lab_result(tmp_path, "ce_gppo", 1, 0.1)
+    assert [run.kind for run in read_runs([tmp_path])] == ["lab"] + ["responses"] * 4
 
 
 def test_exports_of_tensorboard(tmp_path):
