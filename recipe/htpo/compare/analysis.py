@@ -227,7 +227,8 @@ def _population(comparison: Comparison, source: str, name: str, prompts: list[st
             continue
         both = min(ks_of[arm], ks_of[comparison.baseline], key=len)
         common = [key for key in outcomes if key in reference and key[0] == "seed"]
-        if common:
+        # Runs of other seeds are left out of a pairing: only where it keeps most runs of one arm.
+        if 2 * len(common) > min(len(outcomes), len(reference)):
             estimate = difference([outcomes[key] for key in common], [reference[key] for key in common], both)
             found.pairing[arm] = f"{len(common)} paired seed{'s' if len(common) > 1 else ''}"
         else:

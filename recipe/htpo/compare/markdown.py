@@ -106,8 +106,8 @@ def _differences(found: Population, ks: Sequence[int]) -> str:
         whole = [f"{verdict} at k = {', '.join(map(str, at))}" for verdict, at in _by_verdict(verdicts)]
         needed = f"{100 * estimate.detectable[estimate.at(ks[0])]:.1f}"
         rows.append([f"`{arm}`", found.pairing[arm], *cells, "; ".join(whole) or "tied at every k", needed])
-    head = ["arm", "pairing", *(f"pass@{k}" for k in ks), "by the band over all k"]
-    return _table([*head, f"smallest pass@{ks[0]} difference found with 80 %"], rows)
+    head = ["arm", "pairing", *(f"pass@{k}" for k in ks), "by its own band over all k"]
+    return _table([*head, f"smallest pass@{ks[0]} difference found with 80 %, alone"], rows)
 
 
 def _by_verdict(verdicts: Mapping[int, str]) -> Iterable[tuple[str, list[int]]]:

@@ -4,10 +4,11 @@
 
 Prompts are what was drawn from a population, and samples of one prompt are not independent, so the standard error is
 clustered by prompt (arXiv 2411.00640, section 2.2): that of the prompts' own means. Seeds of training are a second,
-crossed factor: its variance is that of the seeds' means less what prompts and samples explain (analysis of variance
-with random effects; Searle, Casella, McCulloch, Variance Components, chapter 4). An interval's half-width is the root
-of the sum of both variances, each times the square of its own quantile of Student's t, so that few seeds give a wide
-interval. With one seed the interval is that of these very weights: it says nothing of training again.
+crossed factor (analysis of variance with random effects; Searle, Casella, McCulloch, Variance Components, chapter 4).
+Both means hold what is neither the prompt's nor the seed's: it is counted with the few seeds and taken off the many
+prompts, as a difference of two variances of few seeds would often be cut to 0. An interval is Student's t with the
+degrees of freedom of the sum of both variances (Satterthwaite, 1946), so that few seeds give a wide interval. With one
+seed the interval is that of these very weights: it says nothing of training again.
 
 The interval of a rate is taken on the logit scale, as that of a proportion in a survey (Korn and Graubard, Analysis of
 Health Surveys, 1999, section 3.5): pass@k lies near 1 where k is large, and is skewed there.
@@ -67,17 +68,15 @@ class Estimate:
     band_high: Floats
     p_value: Floats
     """Two-sided, of the value being 0 (of use for differences), at least `SMALLEST_P`."""
+    detectable: Floats
+    """Smallest true value that this comparison alone finds with 80 % (arXiv 2411.00640, section 5, with the quantiles of
+    the interval)."""
 
     def at(self, k: int) -> int:
         """Index of a budget. Raises ValueError where it was not computed."""
         if k not in self.ks:
             raise ValueError(f"k={k} was not computed; choose one of {', '.join(map(str, self.ks))}")
         return self.ks.index(k)
-
-    @property
-    def detectable(self) -> Floats:
-        """`[K]` smallest true value that a test at 5 % finds with 80 % (arXiv 2411.00640, section 5)."""
-        return (norm.ppf(1 - LEVEL / 2) + norm.ppf(POWER)) * self.standard_error
 
 
 def estimate(factors: Sequence[Factor], ks: Sequence[int]) -> Estimate:
@@ -118,6 +117,7 @@ def estimate(factors: Sequence[Factor], ks: Sequence[int]) -> Estimate:
         band_low=_end(value, -band, lowest, rate & ~constant),
         band_high=_end(value, band, lowest, rate & ~constant),
         p_value=_p_values(parts, value, constant, prompts, reach),
+        detectable=np.where(constant, half, half + _half_width(parts, 2 * (1 - POWER))),
     )
 
 
@@ -136,22 +136,29 @@ def _variances(factors: Sequence[Factor], by_prompt: Floats) -> list[Part]:
     """Variances that add up to that of the sum over factors; `by_prompt` is `[P, K]`."""
     prompts = len(by_prompt)
     # Holds the variance of prompts, that of the samples and that of the interaction with seeds.
-    parts = [(by_prompt.var(0, ddof=1) / prompts, prompts - 1)]
+    of_prompts = by_prompt.var(0, ddof=1) / prompts
+    parts = []
     for factor in factors:
         seeds = len(factor.values)
         if seeds == 1:
             continue
         by_seed = factor.values.mean(1, keepdims=True)
         rest = factor.values - by_seed - factor.values.mean(0) + by_seed.mean(0)
-        of_seeds = by_seed[:, 0].var(0, ddof=1) / seeds
-        of_rest = (rest**2).sum((0, 1)) / ((seeds - 1) * (prompts - 1)) / (seeds * prompts)
-        parts.append((np.maximum(of_seeds - of_rest, 0.0), seeds - 1))
-    return parts
+        parts.append((by_seed[:, 0].var(0, ddof=1) / seeds, seeds - 1))
+        of_prompts = of_prompts - (rest**2).sum((0, 1)) / ((seeds - 1) * (prompts - 1)) / (seeds * prompts)
+    return [(np.maximum(of_prompts, 0.0), prompts - 1), *parts]
 
 
 def _half_width(parts: Sequence[Part], level: float | Floats) -> Floats:
     """Half-width, `[K]`, of the interval that misses with the probability `level` (one, or `[K]`)."""
-    return np.sqrt(sum(student_t.isf(level / 2, freedom) ** 2 * variance for variance, freedom in parts))
+    if min(freedom for _, freedom in parts) == 1:
+        # A variance of two seeds is small by chance so often that Satterthwaite's interval is too short; each variance
+        # with its own quantile gives one that is rather too wide (Cochran and Cox).
+        return np.sqrt(sum(student_t.isf(level / 2, freedom) ** 2 * variance for variance, freedom in parts))
+    total = sum(variance for variance, _ in parts)
+    by_freedom = sum(variance**2 / freedom for variance, freedom in parts)
+    freedom = total**2 / np.where(total > 0, by_freedom, 1.0)
+    return student_t.isf(level / 2, np.maximum(freedom, 1.0)) * np.sqrt(total)
 
 
 def _p_values(parts: Sequence[Part], value: Floats, constant: Any, prompts: int, reach: Floats) -> Floats:

@@ -26,7 +26,7 @@ STUDY = Path(__file__).resolve().parents[3] / "docs" / "study" / "first_series" 
 
 @pytest.fixture
 def lab(tmp_path):
-    for arm, seeds, rate in (("htpo", (1, 2, 3), 0.2), ("dapo", (1, 2, 4), 0.1)):
+    for arm, seeds, rate in (("htpo", (1, 2, 3, 5), 0.2), ("dapo", (1, 2, 3, 4), 0.1)):
         for seed in seeds:
             lab_result(tmp_path / "lab", arm, seed, rate)
     return tmp_path / "lab"
@@ -43,16 +43,16 @@ def test_numbers_are_those_of_the_evaluation_package(lab):
     assert found.ks == (1, 2, 4, 8) and len(found.prompts) == 60
     outcomes = {
         (arm, seed): Outcomes.of_counts(counts(rate, seed), 8)
-        for arm, seeds, rate in (("htpo", (1, 2, 3), 0.2), ("dapo", (1, 2, 4), 0.1))
+        for arm, seeds, rate in (("htpo", (1, 2, 3, 5), 0.2), ("dapo", (1, 2, 3, 4), 0.1))
         for seed in seeds
     }
-    expected = pass_curve([outcomes["htpo", seed] for seed in (1, 2, 3)])
+    expected = pass_curve([outcomes["htpo", seed] for seed in (1, 2, 3, 5)])
     assert np.array_equal(found.curves["htpo"].value, expected.value)
     assert np.array_equal(found.curves["htpo"].band_low, expected.band_low)
     # Seeds that both have are paired.
-    paired = difference([outcomes["htpo", s] for s in (1, 2)], [outcomes["dapo", s] for s in (1, 2)])
+    paired = difference([outcomes["htpo", s] for s in (1, 2, 3)], [outcomes["dapo", s] for s in (1, 2, 3)])
     assert np.array_equal(found.differences["htpo"].low, paired.low)
-    assert found.pairing == {"htpo": "2 paired seeds"}
+    assert found.pairing == {"htpo": "3 paired seeds"}
     assert found.decisions[1]["htpo"].verdict == "better" and found.decisions.keys() == {1, 8}
     assert found.start is not None and found.start.value[0] == pytest.approx(np.mean(counts(0, 99)) / 8)
 
@@ -78,14 +78,19 @@ def test_an_arm_with_fewer_samples_has_the_smaller_budgets(tmp_path):
     )
 
 
-def test_seeds_in_nothing_in_common_are_not_paired(tmp_path):
-    for arm, seed in (("a", 1), ("b", 2)):
-        lab_result(tmp_path, arm, seed, 0.1)
+def test_arms_with_few_seeds_in_common_are_not_paired(tmp_path):
+    for arm, seeds in (("a", (1,)), ("b", (2, 3)), ("c", (3, 4)), ("d", (3,))):
+        for seed in seeds:
+            lab_result(tmp_path, arm, seed, 0.1)
     comparison = compare(read_runs([tmp_path]), baseline="b")
     assert comparison.baseline == "b" and comparison.arms[0].name == "b"
-    assert comparison.populations[0].pairing == {"a": "1 and 1 runs, prompts paired"}
-    with pytest.raises(ValueError, match="--baseline c: there is no such arm; there are a, b"):
-        compare(read_runs([tmp_path]), baseline="c")
+    assert comparison.populations[0].pairing == {
+        "a": "1 and 2 runs, prompts paired",
+        "c": "2 and 2 runs, prompts paired",
+        "d": "1 paired seed",
+    }
+    with pytest.raises(ValueError, match="--baseline e: there is no such arm; there are a, b, c, d"):
+        compare(read_runs([tmp_path]), baseline="e")
 
 
 def test_thirds_by_the_starting_model(lab):
@@ -193,7 +198,7 @@ def test_the_page_is_whole(lab, tmp_path, capsys):
     assert main([str(lab), str(real), "--out", str(out), "--into", str(kept)]) == 0
     assert kept.read_text().count("60 held-out prompts") == 2
     printed = capsys.readouterr().out
-    assert "compare.html: " in printed and "better; 2 paired seeds" in printed
+    assert "compare.html: " in printed and "better; 3 paired seeds" in printed
     assert "arithmetic, all: 60 prompts" in printed and "lab arithmetic, all: 60 prompts" in printed
     text = (out / "compare.html").read_text()
     assert re.findall(r"<[^>]*(?:src|href)=\"(?!data:|#)[^>]*>", text) == [] and "<script" not in text
@@ -239,15 +244,15 @@ def test_tables_for_a_page_of_the_project(lab, tmp_path):
     assert text.endswith(f"\n{end}\nlast\n")
     rows = {line.split(" | ")[0].strip("| `"): line.split(" | ") for line in text.splitlines() if line.startswith("| ")}
     found = populations(comparison)["lab arithmetic", "all"]
-    change = difference([Outcomes.of_counts(counts(0.1, seed), 8) for seed in (1, 2, 4)], [START] * 3, found.ks)
+    change = difference([Outcomes.of_counts(counts(0.1, seed), 8) for seed in (1, 2, 3, 4)], [START] * 4, found.ks)
     ends = zip(change.value, change.low, change.high, strict=True)
     shown = [f"{100 * value:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})" for value, low, high in ends]
-    assert f"| `dapo` | 3 | {' | '.join(shown)} |" in text.splitlines()
+    assert f"| `dapo` | 4 | {' | '.join(shown)} |" in text.splitlines()
     assert rows["before training"][7].startswith(f"{found.start.value[0]:.3f} (")
-    assert "| `dapo` | 3 | 1.00 | 3.00 | 2.00 | 0.200, 0.100 |" in text
+    assert "| `dapo` | 4 | 1.00 | 3.00 | 2.00 | 0.200, 0.100 |" in text
     decision = found.decisions[8]["htpo"]
     last = f"{100 * decision.value:+.1f} ({100 * decision.low:+.1f} to {100 * decision.high:+.1f})"
-    assert rows["htpo"][1] == "2 paired seeds" and rows["htpo"][4].startswith(last)
+    assert rows["htpo"][1] == "3 paired seeds" and rows["htpo"][4].startswith(last)
     assert rows["htpo"][4].endswith(f"**{decision.verdict}**")
     with pytest.raises(CompareError, match="study.md: has no place for other; write the lines <!-- compare: other -->"):
         write_into(file, "other", comparison)

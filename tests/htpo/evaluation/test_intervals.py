@@ -5,6 +5,7 @@
 import numpy as np
 import passk_inference
 import pytest
+from scipy.stats import t, ttest_1samp
 from statsmodels.regression.linear_model import OLS
 
 from recipe.htpo.evaluation import Outcomes, difference, pass_curve
@@ -109,8 +110,25 @@ def test_a_rate_near_its_end_has_a_skewed_interval_within_it():
 
 
 def test_what_would_have_been_found():
-    found = pass_curve([outcomes(np.random.default_rng(8))], (1,))
-    np.testing.assert_allclose(found.detectable, 2.8016 * found.standard_error, rtol=1e-4)
+    rng = np.random.default_rng(8)
+    found = pass_curve([outcomes(rng)], (1,))
+    np.testing.assert_allclose(found.detectable, (t.isf(0.025, 79) + t.isf(0.2, 79)) * found.standard_error)
+    # Few seeds find little, and what is the same everywhere finds no less than its interval's half-width.
+    few = difference([outcomes(rng) for _ in range(3)], [outcomes(rng) for _ in range(3)], (1,))
+    assert few.detectable > (few.high - few.low) / 2
+    always = Outcomes.of_counts([4] * 30, 4)
+    same = difference([always], [always], (1,))
+    np.testing.assert_allclose(same.detectable, same.high)
+
+
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+def test_seeds_alone_give_students_interval(seeds):
+    """Prompts that are all alike leave the seeds' own means, whose interval is the textbook's."""
+    shifts = np.random.default_rng(9).normal(0, 0.05, seeds)
+    found = estimate([Factor(np.tile(shifts[:, None, None], (1, 40, 1)), paired=True)], (1,))
+    low, high = ttest_1samp(shifts, 0).confidence_interval()
+    assert (found.low[0], found.high[0]) == pytest.approx((low, high))
+    assert found.p_value[0] == pytest.approx(ttest_1samp(shifts, 0).pvalue, rel=1e-6)
 
 
 def test_one_prompt_has_no_interval():
