@@ -13,9 +13,9 @@ seed the interval is that of these very weights: it says nothing of training aga
 The interval of a rate is taken on the logit scale, as that of a proportion in a survey (Korn and Graubard, Analysis of
 Health Surveys, 1999, section 3.5): pass@k lies near 1 where k is large, and is skewed there.
 
-A band holds the whole curve with 95 %: the clustered standard errors are widened by one factor, the quantile of the
-largest standardised deviation over all budgets (sup-t band, Montiel Olea and Plagborg-Moller, 2019) in a hierarchical
-bootstrap that draws seeds and prompts.
+A band holds the whole curve with 95 %: it is made of intervals of a higher level, that which the largest standardised
+deviation over all budgets keeps (sup-t band, Montiel Olea and Plagborg-Moller, 2019) in a hierarchical bootstrap that
+draws seeds and prompts.
 """
 
 import math
@@ -69,8 +69,8 @@ class Estimate:
     p_value: Floats
     """Two-sided, of the value being 0 (of use for differences), at least `SMALLEST_P`."""
     detectable: Floats
-    """Smallest true value that this comparison alone finds with 80 % (arXiv 2411.00640, section 5, with the quantiles of
-    the interval)."""
+    """Smallest true value that this comparison alone finds with 80 % (arXiv 2411.00640, section 5, with the interval's
+    quantiles)."""
 
     def at(self, k: int) -> int:
         """Index of a budget. Raises ValueError where it was not computed."""
@@ -107,7 +107,7 @@ def estimate(factors: Sequence[Factor], ks: Sequence[int]) -> Estimate:
     lowest = 0.0 if rate else -1.0
     reach = np.maximum(1.0 - value, value - lowest)
     half = np.where(constant, _constant(prompts, reach), _half_width(parts, LEVEL))
-    band = np.where(constant, half, half * _widening(factors, value, constant))
+    band = np.where(constant, half, _half_width(parts, _band_level(factors, value, constant)))
     return Estimate(
         ks=tuple(ks),
         value=value,
@@ -181,14 +181,14 @@ def _constant(prompts: int, reach: Floats) -> Floats:
     return reach * (1 - (LEVEL / 2) ** (1 / prompts))
 
 
-def _widening(factors: Sequence[Factor], value: Floats, constant: Any) -> float:
-    """By how much a band is wider than the intervals, at least 1.
+def _band_level(factors: Sequence[Factor], value: Floats, constant: Any) -> float:
+    """How often the intervals that make up a band miss at one budget, at most `LEVEL`.
 
-    The quantile of the largest standardised deviation over the budgets, in resamples of seeds and prompts, over that
-    of a single normal deviation.
+    That of a normal deviation beyond the quantile of the largest standardised one over the budgets, in resamples of
+    seeds and prompts.
     """
     if len(value) == 1:
-        return 1.0
+        return LEVEL
     many = [factor for factor in factors if len(factor.values) > 1]
     single = sum(factor.sign * factor.values[0] for factor in factors if len(factor.values) == 1)
 
@@ -208,9 +208,9 @@ def _widening(factors: Sequence[Factor], value: Floats, constant: Any) -> float:
     spread = drawn.std(-1)
     varies = ~constant & (spread > 0)
     if not varies.any():
-        return 1.0
+        return LEVEL
     largest = (np.abs(drawn - value[:, None])[varies] / spread[varies, None]).max(0)
-    return max(1.0, float(np.quantile(largest, 1 - LEVEL) / norm.isf(LEVEL / 2)))
+    return min(LEVEL, float(2 * norm.sf(np.quantile(largest, 1 - LEVEL))))
 
 
 def _shares(indices: NDArray[np.int64]) -> Floats:
