@@ -25,6 +25,7 @@ import yaml
 
 from recipe.htpo.compare.runs import LAB_METRICS, METRICS, CompareError, Curve, Run, flat
 from recipe.htpo.evaluation import Outcomes
+from recipe.htpo.lab.results import is_measured
 from recipe.htpo.run.held_out import VALIDATION_DIR
 from recipe.htpo.run.metrics_log import read_steps, validation_accuracy
 from recipe.htpo.run.record import CONFIG_FILE
@@ -194,7 +195,7 @@ def read_lab(path: Path) -> Run:
         run.curves.setdefault("accuracy", {})[record["step"]] = float(outcomes.pass_at((1,)).mean())
     for record in records:
         for name, lab_name in LAB_METRICS.items():
-            if lab_name in record:
+            if is_measured(record, lab_name):
                 run.curves.setdefault(name, {})[record["step"]] = float(record[lab_name])
     return run
 

@@ -286,20 +286,23 @@ def run(
 ) -> dict[str, Any]:
     """A whole run from the model in `model_dir`, whose evaluation is `start`: records of its `steps`, and `collapsed`.
 
-    A record's `pass@1` and `pass@8` are those of the evaluation after step `evaluated`. `collapsed` is False, or says
-    why the run ended early.
+    A record's `pass@1` and `pass@8` are those of the evaluation after step `evaluated`. A step without a mixed prompt
+    trained on nothing: its `replaced` and `entropy` are those of the step before, None at the first. `collapsed` is
+    False, or says why the run ended early.
     """
     lab = Lab(model_dir, plan, dump, run_dir)
     torch.manual_seed(plan.seed)
     lab.model.train()
     steps: list[dict[str, Any]] = []
     latest = {"evaluated": 0, "pass@1": start["pass@1"], "pass@8": start["pass@8"]}
+    figures: dict[str, Any] = {"replaced": None, "entropy": None}
     collapsed: str | bool = False
     for step in range(1, plan.steps + 1):
-        empty = {"replaced": 0.0, "entropy": 0.0}
-        record = {"step": step, **latest, **empty, **lab.step(step - 1)}
-        record["treated"] = record["replaced"] + record.get("detached", 0.0)
-        if record["mixed"] == 0:
+        record = {"step": step, **latest, **figures, **lab.step(step - 1)}
+        figures = {key: record[key] for key in figures}
+        if record["mixed"]:
+            record["treated"] = record["replaced"] + record["detached"]
+        else:
             collapsed = f"no prompt with right and wrong responses at step {step}"
         if step % plan.eval_every == 0 or step == plan.steps or collapsed:
             record |= {"evaluated": step, **lab.evaluate(final=bool(collapsed) or step == plan.steps)}

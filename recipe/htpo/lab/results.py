@@ -3,7 +3,7 @@
 """Results of lab runs: paired differences as a table, and curves."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -45,14 +45,22 @@ def results_table(arms: Arms, baseline: str, evaluations: int = 1) -> Table:
             " ".join(f"{record['pass@1']:.3f}/{record['pass@8']:.3f}" for record in last.values()),
             *(f"{fmean(record[key] for record in last.values()):.3f}" for key in ("pass@1", "pass@8")),
             *("" if name == baseline else _difference(last, reference, key) for key in ("pass@1", "pass@8")),
-            *(f"{100 * fmean(map(_over_steps(key), runs.values())):.2f}" for key in ("replaced", "treated", "clipped")),
+            *(_percent(runs.values(), key) for key in ("replaced", "treated", "clipped")),
             f"{sum(bool(run['collapsed']) for run in runs.values())} of {len(runs)}",
         )
     return table
 
 
-def _over_steps(key: str) -> Callable[[dict[str, Any]], float]:
-    return lambda run: fmean(record.get(key, 0.0) for record in run["steps"])
+def is_measured(record: Mapping[str, Any], key: str) -> bool:
+    """Whether a step has that figure of its own: without a mixed prompt it trained on nothing."""
+    return key in record and (record.get("mixed") != 0 or key == "train_pass_rate")
+
+
+def _percent(runs: Iterable[dict[str, Any]], key: str) -> str:
+    """Mean over the steps, then over the runs."""
+    figures = ([record[key] for record in run["steps"] if is_measured(record, key)] for run in runs)
+    means = [fmean(values) for values in figures if values]
+    return f"{100 * fmean(means):.2f}" if means else "-"
 
 
 def _final(run: dict[str, Any], evaluations: int) -> dict[str, float]:
@@ -85,14 +93,14 @@ def plot(arms: Arms, file: Path) -> None:
                 if key.startswith("pass"):
                     points.setdefault(0, []).append(run["start"][key])
                 for record in run["steps"]:
-                    if not key.startswith("pass") or record["evaluated"] == record["step"]:
+                    if record["evaluated"] == record["step"] if key.startswith("pass") else is_measured(record, key):
                         points.setdefault(record["step"], []).append(record[key])
             steps = sorted(points)
             means = [fmean(points[step]) for step in steps]
             errors = [stdev(points[s]) / len(points[s]) ** 0.5 if len(points[s]) > 1 else 0.0 for s in steps]
             axis.plot(steps, means, marker="o" if key.startswith("pass") else "", markersize=3, label=name)
-            bounds = zip(means, errors, strict=True)
-            axis.fill_between(steps, *zip(*((m - e, m + e) for m, e in bounds), strict=True), alpha=0.15)
+            low, high = ([m + sign * e for m, e in zip(means, errors, strict=True)] for sign in (-1, 1))
+            axis.fill_between(steps, low, high, alpha=0.15)
         axis.set_title(key)
     axes[0, 0].legend(fontsize="small")
     figure.savefig(file, dpi=120)

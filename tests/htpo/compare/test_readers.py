@@ -33,6 +33,17 @@ def test_the_lab(tmp_path):
     assert len(read_runs([tmp_path / "dapo" / "seed_1.json"])) == 1
 
 
+def test_a_step_of_the_lab_without_mixed_prompts_has_no_training_figures(tmp_path):
+    path = lab_result(tmp_path, "dapo", 1, 0.1)
+    result = json.loads(path.read_text())
+    result["steps"][1] |= {"mixed": 0, "replaced": 0.0, "entropy": 0.0, "train_pass_rate": 0.01}
+    path.write_text(json.dumps(result))
+    (run,) = read_runs([path])
+    assert run.curves["entropy"] == {1: 0.2} and run.curves["replaced"] == {1: 0.01}
+    # The pass rate of what was generated is measured.
+    assert run.curves["train_accuracy"] == {1: 0.4, 2: 0.01} and sorted(run.curves["accuracy"]) == [0, 2]
+
+
 def test_a_run_of_the_real_stack(tmp_path):
     (run,) = read_runs([real_run(tmp_path / "cpu_htpo", "htpo", 42, 0.1)])
     assert (run.name, run.objective, run.seed, run.kind) == ("cpu_htpo", "htpo", 42, "run")

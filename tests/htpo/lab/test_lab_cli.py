@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 import multiprocessing
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -177,6 +178,24 @@ def test_table_pairs_the_arms_seed_by_seed(tmp_path, capsys):
     assert "+1.5 +- 0.5 (2)" in lines["htpo"]
     assert "1.00" in lines["htpo"] and "2.00" in lines["htpo"] and "1 of 3" in lines["htpo"]
     assert "+-" not in lines["dapo"] and "0.450" in lines["dapo"]
+
+
+def test_a_step_that_trained_on_nothing_is_in_no_mean_and_no_curve(tmp_path, capsys):
+    for seed, replaced in ((1, 0.0), (2, None)):
+        _write(tmp_path, "htpo", seed, 0.5)
+        path = tmp_path / "htpo" / f"seed_{seed}.json"
+        result = json.loads(path.read_text())
+        # As older results have it, and as a run that ends at its first step has.
+        result["steps"][1] |= {"mixed": 0, "replaced": replaced, "treated": 0.0, "entropy": replaced}
+        path.write_text(json.dumps(result))
+    assert main(["table", str(tmp_path)]) == 0
+    assert "| 1.00 | 2.00 | 3.00 |" in re.sub(" +", " ", capsys.readouterr().out)
+    for seed in (1, 2):
+        path = tmp_path / "htpo" / f"seed_{seed}.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"steps": json.loads(path.read_text())["steps"][1:]}))
+    assert main(["table", str(tmp_path)]) == 0
+    assert "| - | - | - |" in re.sub(" +", " ", capsys.readouterr().out)
+    assert main(["plot", str(tmp_path), "--file", str(tmp_path / "curves.png")]) == 0
 
 
 def test_table_averages_the_last_evaluations(tmp_path, capsys):

@@ -145,6 +145,21 @@ def test_a_run_without_mixed_prompts_ends_and_says_so(model_dir):
     assert result["collapsed"] == "no prompt with right and wrong responses at step 1"
     assert [record["step"] for record in result["steps"]] == [1]
     assert result["steps"][0]["pass@1"] == 0.0
+    assert result["steps"][0]["entropy"] is None and result["steps"][0]["replaced"] is None
+
+
+def test_a_last_step_without_mixed_prompts_repeats_what_was_measured(model_dir, lenient, monkeypatch):
+    real_step = Lab.step
+
+    def step(lab, index):
+        if index == 1:
+            monkeypatch.setattr(task, "compute_score", lambda *_: {"acc": 0.0})
+        return real_step(lab, index)
+
+    monkeypatch.setattr(Lab, "step", step)
+    first, last = run(model_dir, plan(steps=3, eval_every=5), {"pass@1": 0.5, "pass@8": 0.5})["steps"]
+    assert (first["mixed"], last["mixed"]) == (2, 0) and first["entropy"] > 0
+    assert (last["entropy"], last["replaced"]) == (first["entropy"], first["replaced"]) and "treated" not in last
 
 
 def test_a_run_that_lost_its_ability_ends_and_says_so(model_dir, lenient, monkeypatch):
