@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -18,6 +19,8 @@ TRACKER = "latest_checkpointed_iteration.txt"
 WEIGHTS = ("*.safetensors", "*.bin")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _EDGE = 2**20
+_SHARDS_FILE = "shards.digest"
+"""In a merged model: of which shards it was made."""
 
 
 def model_directory(model: str, scratch: Path) -> str:
@@ -25,7 +28,7 @@ def model_directory(model: str, scratch: Path) -> str:
 
     A directory of a Hugging Face model is returned as it is, and so is the one that a checkpoint of verl carries
     (`hf_model` among its contents, or the Megatron engine with a bridge). Of another checkpoint, of either engine, the
-    shards are merged into `scratch`, once. Of a run it is the last checkpoint. What is no path is a name on the hub.
+    shards are merged into `scratch`, again where they have changed since. Of a run it is the last checkpoint. What is no path is a name on the hub.
 
     Raises:
         SettingsError: nothing there is a model.
@@ -42,9 +45,9 @@ def model_directory(model: str, scratch: Path) -> str:
         if _is_whole(place):
             return str(place)
     if (actor / "fsdp_config.json").is_file():
-        return str(_merged(actor, "fsdp", scratch))
-    if (actor / "model" / "dist_ckpt").is_dir():
-        return str(_merged(actor, "megatron", scratch))
+        return str(_merged(actor, "fsdp", sorted(actor.glob("model_world_size_*.pt")), scratch))
+    if (shards := actor / "model" / "dist_ckpt").is_dir():
+        return str(_merged(actor, "megatron", sorted(shards.iterdir()), scratch))
     raise SettingsError(
         "model",
         f"{path} holds neither a Hugging Face model (config.json and weights) nor a checkpoint of verl",
@@ -53,22 +56,25 @@ def model_directory(model: str, scratch: Path) -> str:
 
 
 def identity(directory: str) -> dict[str, str]:
-    """What tells a model from another with the same name: a digest of its configuration and of its weights' edges.
-
-    Of each file of weights the size and the first and last MiB count, so that a model of any size takes a moment.
-    """
+    """What tells a model from another with the same name: a digest of its configuration and of its weights."""
     path = Path(directory)
     if not path.is_dir():
         return {"name": directory}
+    files = sorted(path.glob("*.json")) + sorted(path.glob("*.jinja")) + _weights(path)
+    return {"name": path.resolve().name, "digest": _digest(files)}
+
+
+def _digest(files: Sequence[Path]) -> str:
+    """Of each file the size and the first and last MiB count, so that a model of any size takes a moment."""
     digest = hashlib.blake2b(digest_size=16)
-    for file in sorted(path.glob("*.json")) + sorted(path.glob("*.jinja")) + _weights(path):
+    for file in files:
         size = file.stat().st_size
         digest.update(f"{file.name}:{size}\0".encode())
         with file.open("rb") as stream:
             digest.update(stream.read(_EDGE))
             stream.seek(max(_EDGE, size - _EDGE))
             digest.update(stream.read())
-    return {"name": path.resolve().name, "digest": digest.hexdigest()}
+    return digest.hexdigest()
 
 
 def _is_whole(path: Path) -> bool:
@@ -89,9 +95,11 @@ def _actor(path: Path) -> Path:
     return path / "actor" if (path / "actor").is_dir() else path
 
 
-def _merged(actor: Path, backend: str, scratch: Path) -> Path:
+def _merged(actor: Path, backend: str, shards: Sequence[Path], scratch: Path) -> Path:
     target = scratch / f"merged_{hashlib.blake2b(str(actor.resolve()).encode(), digest_size=4).hexdigest()}"
-    if _is_whole(target):
+    digest = _digest(shards)
+    made_of = target / _SHARDS_FILE
+    if made_of.is_file() and made_of.read_text(encoding="utf-8") == digest:
         return target
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -107,5 +115,7 @@ def _merged(actor: Path, backend: str, scratch: Path) -> Path:
     if done.returncode or not _is_whole(partial):
         tail = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
         raise SettingsError("model", f"verl's merger failed on {actor}:\n{tail}", f"run it alone: {' '.join(command)}")
+    (partial / _SHARDS_FILE).write_text(digest, encoding="utf-8")
+    shutil.rmtree(target, ignore_errors=True)
     partial.replace(target)
     return target

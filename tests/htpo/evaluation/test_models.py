@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which directory is the model of a name."""
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from recipe.htpo.evaluation.from_gguf import find
@@ -40,6 +43,33 @@ def test_what_is_no_path_may_be_a_name_on_the_hub(tmp_path):
 def test_a_directory_without_a_model(tmp_path):
     with pytest.raises(SettingsError, match="holds neither a Hugging Face model.*checkpoints/global_step_N"):
         model_directory(str(tmp_path), tmp_path)
+
+
+@pytest.mark.parametrize("shard", ["model_world_size_1_rank_0.pt", "model/dist_ckpt/__0_0.distcp"])
+def test_shards_are_merged_once_and_again_when_they_have_changed(tmp_path, monkeypatch, shard):
+    """verl's merger itself: tests/htpo/engines/test_merged_checkpoint.py."""
+    actor = tmp_path / "global_step_1" / "actor"
+    (actor / shard).parent.mkdir(parents=True)
+    if "dist_ckpt" not in shard:
+        (actor / "fsdp_config.json").write_text("{}")
+    merges = []
+
+    def merger(command, **_):
+        source, target = (Path(command[command.index(name) + 1]) for name in ("--local_dir", "--target_dir"))
+        merges.append(source)
+        (whole(target) / "model.safetensors").write_bytes((source / shard).read_bytes())
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", merger)
+    found = []
+    for weights in (b"one", b"one", b"two"):
+        (actor / shard).write_bytes(weights)
+        directory = model_directory(str(actor.parent), tmp_path / "scratch")
+        assert (Path(directory) / "model.safetensors").read_bytes() == weights
+        found.append(identity(directory))
+    assert merges == [actor, actor]
+    assert found[0] == found[1] and found[0]["digest"] != found[2]["digest"]
+    assert [path.name for path in (tmp_path / "scratch").iterdir()] == [found[2]["name"]]
 
 
 def test_other_weights_are_another_model(tmp_path):
