@@ -19,8 +19,9 @@ from pathlib import Path
 from rich.console import Console
 
 from data_prep.errors import DataError
+from recipe.htpo.evaluation.models import load, model_directory
 from recipe.htpo.evaluation.run import evaluate
-from recipe.htpo.evaluation.settings import EvalSettings, SettingsError, parse
+from recipe.htpo.evaluation.settings import EvalSettings, SettingsError, is_setting, parse
 from recipe.htpo.evaluation.store import read_outcomes
 from recipe.htpo.evaluation.summary import compare_files, comparison_table, draw, draw_difference, results_table
 
@@ -34,12 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = parse(arguments)
         baseline = _baseline(settings, arguments) if settings.against else None
-        if baseline == 2:
-            return 2
         path = evaluate(settings)
         console = Console(width=None if sys.stdout.isatty() else 160)
         console.print(results_table(path))
-        if isinstance(baseline, Path):
+        if baseline:
             _compare(console, path, baseline)
     except (SettingsError, DataError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -47,13 +46,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _baseline(settings: EvalSettings, arguments: Sequence[str]) -> Path | int:
+def _baseline(settings: EvalSettings, arguments: Sequence[str]) -> Path:
     """Responses of the second model; in a process of its own, since vLLM does not give all memory back."""
+    # Before hours of sampling: is the first one a model?
+    load(settings.model, model_directory(settings.model, settings.directory))
     out = settings.directory / "against"
-    kept = [argument for argument in arguments if "=" in argument and not argument.startswith(("out=", "against="))]
+    kept = [text for text in arguments if is_setting(text) and not text.startswith(("out=", "against="))]
     command = [sys.executable, "-m", "recipe.htpo.evaluation", settings.against, *settings.data, *kept, f"out={out}"]
-    code = subprocess.run(command).returncode
-    return code or evaluate(replace(settings, model=settings.against, out=str(out), against=""))
+    if code := subprocess.run(command).returncode:
+        remedy = "see what it says above; the same command goes on where it ended"
+        raise SettingsError("against", f"the evaluation of {settings.against} ended with exit code {code}", remedy)
+    return evaluate(replace(settings, model=settings.against, out=str(out), against=""))
 
 
 def _compare(console: Console, path: Path, baseline: Path) -> None:

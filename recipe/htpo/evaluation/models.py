@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Hugging Face directory behind a model's name: itself, or what verl's merger makes of a checkpoint."""
 
+import difflib
 import hashlib
 import os
 import re
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from recipe.htpo.evaluation.settings import SettingsError
 
@@ -28,7 +30,8 @@ def model_directory(model: str, scratch: Path) -> str:
 
     A directory of a Hugging Face model is returned as it is, and so is the one that a checkpoint of verl carries
     (`hf_model` among its contents, or the Megatron engine with a bridge). Of another checkpoint, of either engine, the
-    shards are merged into `scratch`, again where they have changed since. Of a run it is the last checkpoint. What is no path is a name on the hub.
+    shards are merged into `scratch`, again where they have changed since. Of a run it is the last checkpoint. What is
+    no path is a name on the hub.
 
     Raises:
         SettingsError: nothing there is a model.
@@ -53,6 +56,24 @@ def model_directory(model: str, scratch: Path) -> str:
         f"{path} holds neither a Hugging Face model (config.json and weights) nor a checkpoint of verl",
         "give OUTPUT_DIR of a run, its checkpoints/global_step_N, or the directory of a model",
     )
+
+
+def load(model: str, directory: str) -> tuple[PreTrainedTokenizerBase, PretrainedConfig]:
+    """Tokenizer and configuration of `model`, which `model_directory` found in `directory`.
+
+    Raises:
+        SettingsError: it has none, or is no name on the hub either.
+    """
+    try:
+        return AutoTokenizer.from_pretrained(directory), AutoConfig.from_pretrained(directory)
+    except (OSError, ValueError) as error:
+        why = str(error).splitlines()[0]
+        if Path(directory).exists():
+            remedy = "give the directory of a Hugging Face model with its tokenizer"
+            raise SettingsError("model", f"{model} cannot be loaded ({why})", remedy) from error
+        near = difflib.get_close_matches(model, map(str, Path(model).parent.glob("*")), 1)
+        remedy = f"did you mean {near[0]}?" if near else "give a model, a checkpoint or a name on the hub"
+        raise SettingsError("model", f"{model} is no directory here, nor on the hub ({why})", remedy) from error
 
 
 def identity(directory: str) -> dict[str, str]:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
-from transformers import AutoConfig, AutoTokenizer
+from transformers import PretrainedConfig
 
 from data_prep.storage.files import sha256_of
 from recipe.htpo.evaluation.engine import Request, Sample, generate_chunks
-from recipe.htpo.evaluation.models import identity, model_directory
+from recipe.htpo.evaluation.models import identity, load, model_directory
 from recipe.htpo.evaluation.prompts import Prompt, read_prompts, token_ids
 from recipe.htpo.evaluation.settings import EvalSettings, SettingsError
 from recipe.htpo.evaluation.store import JOURNAL_FILE, RESPONSES_FILE, open_journal, require_same, write_responses
@@ -34,8 +34,9 @@ def evaluate(settings: EvalSettings) -> Path:
     if path.exists():
         require_same(path, record)
         return path
-    ids = token_ids(prompts, AutoTokenizer.from_pretrained(directory), settings)
-    length = _max_model_len(directory, settings, prompts, ids)
+    tokenizer, config = load(settings.model, directory)
+    ids = token_ids(prompts, tokenizer, settings)
+    length = _max_model_len(config, settings, prompts, ids)
     requests = [Request(tokens, prompt.seed(settings.seed)) for prompt, tokens in zip(prompts, ids, strict=True)]
     starts = range(0, len(prompts), settings.chunk)
     with open_journal(settings.directory, record) as journal:
@@ -85,12 +86,13 @@ def _judge(prompt: Prompt, samples: Sequence[Sample], settings: EvalSettings) ->
     return rows
 
 
-def _max_model_len(directory: str, settings: EvalSettings, prompts: Sequence[Prompt], ids: list[list[int]]) -> int:
+def _max_model_len(
+    config: PretrainedConfig, settings: EvalSettings, prompts: Sequence[Prompt], ids: list[list[int]]
+) -> int:
     """Tokens of the longest prompt and a response; raises SettingsError where the model has no room for them."""
     longest = max(range(len(ids)), key=lambda i: len(ids[i]))
     wanted = len(ids[longest]) + settings.max_tokens
-    config = AutoConfig.from_pretrained(directory).get_text_config()
-    room = getattr(config, "max_position_embeddings", None)
+    room = getattr(config.get_text_config(), "max_position_embeddings", None)
     if room is not None and wanted > room:
         raise SettingsError(
             "max_tokens",

@@ -104,7 +104,9 @@ class EvalSettings:
     def _require_type(name: str, value: Any, annotation: Any) -> None:
         wanted: Any = {str: str, int: int, float: int | float, int | None: int | None}.get(annotation)
         if wanted is not None and (not isinstance(value, wanted) or isinstance(value, bool)):
-            raise SettingsError(name, f"{value!r} is no {getattr(annotation, '__name__', annotation)}", "see README.md")
+            raise SettingsError(
+                name, f"{value!r} is no {getattr(annotation, '__name__', annotation)}", "see docs/evaluation.md"
+            )
         if annotation == Mapping[str, Any] and not isinstance(value, Mapping):
             raise SettingsError(name, f"{value!r} is no group of settings", f"write {name}.NAME=VALUE")
 
@@ -118,13 +120,20 @@ class EvalSettings:
         return Path(self.out or f"outputs/eval/{Path(self.model.rstrip('/')).name}")
 
 
+def is_setting(argument: str) -> bool:
+    """Whether it is `key=value`; a path, too, may have an equals sign (`split=test/x.parquet`)."""
+    name, found, _ = argument.partition("=")
+    known = name.split(".")[0] in {setting.name for setting in fields(EvalSettings)}
+    return bool(found) and (known or not ("/" in name or Path(argument).exists()))
+
+
 def parse(arguments: Sequence[str]) -> EvalSettings:
     """From `MODEL DATA... key=value...`; raises SettingsError naming an unknown key and the nearest known one."""
-    places = [argument for argument in arguments if "=" not in argument]
+    places = [argument for argument in arguments if not is_setting(argument)]
     if not places:
         raise SettingsError("model", "no model given", "bash scripts/eval.sh MODEL DATA... [n=32 ...]")
     try:
-        given: Any = OmegaConf.to_container(OmegaConf.from_dotlist([a for a in arguments if "=" in a]))
+        given: Any = OmegaConf.to_container(OmegaConf.from_dotlist([a for a in arguments if is_setting(a)]))
     except (OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
         raise SettingsError("settings", str(error).split("\n")[0], "write key=value") from error
     known = [setting.name for setting in fields(EvalSettings) if setting.name not in ("model", "data")]

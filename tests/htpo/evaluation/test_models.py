@@ -6,10 +6,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
 from recipe.htpo.evaluation.from_gguf import find
 from recipe.htpo.evaluation.from_gguf import main as from_gguf
-from recipe.htpo.evaluation.models import identity, model_directory
+from recipe.htpo.evaluation.models import identity, load, model_directory
 from recipe.htpo.evaluation.settings import SettingsError
 
 
@@ -38,6 +39,26 @@ def test_what_is_no_path_may_be_a_name_on_the_hub(tmp_path):
     assert model_directory("someone/some-model", tmp_path) == "someone/some-model"
     with pytest.raises(SettingsError, match="no such directory"):
         model_directory("./models/nothing/there", tmp_path)
+
+
+def test_a_model_that_cannot_be_loaded_is_named(tmp_path, monkeypatch):
+    with pytest.raises(
+        SettingsError, match="model: .*m cannot be loaded .*Remedy: give the directory of a Hugging Face"
+    ):
+        load(str(tmp_path / "m"), str(whole(tmp_path / "m")))
+
+    def nothing_on_the_hub(name, **_):
+        raise OSError(f"{name} is not a valid model identifier\nand more")
+
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", nothing_on_the_hub)
+    monkeypatch.chdir(tmp_path)
+    whole(Path("outputs") / "cpu_htpo")
+    with pytest.raises(
+        SettingsError, match="outputs/cpu_htop is no directory here, nor on the hub .*Remedy: did you mean ou"
+    ):
+        load("outputs/cpu_htop", model_directory("outputs/cpu_htop", tmp_path))
+    with pytest.raises(SettingsError, match="some-model is no directory.*valid.*give a model, a checkpoint or a name"):
+        load("someone/some-model", "someone/some-model")
 
 
 def test_a_directory_without_a_model(tmp_path):

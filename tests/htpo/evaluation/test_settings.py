@@ -15,6 +15,17 @@ def test_places_and_settings_in_any_order():
     assert str(found.directory) == "outputs/eval/demo"
 
 
+def test_a_path_may_have_an_equals_sign(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = tmp_path / "split=test" / "x.parquet"
+    data.parent.mkdir()
+    data.write_bytes(b"")
+    found = parse(["m", "split=test/x.parquet", str(data), "reward.grader=math_dapo", "elsewhere/split=test/y.parquet"])
+    assert found.data == ("split=test/x.parquet", str(data), "elsewhere/split=test/y.parquet")
+    with pytest.raises(SettingsError, match="spit: is no setting"):
+        parse(["m", "spit=test/x.parquet"])
+
+
 def test_an_output_may_be_named_by_a_number():
     assert parse(["m", "d", "out=7"]).out == "7"
 
@@ -27,7 +38,7 @@ def test_an_output_may_be_named_by_a_number():
         (["m", "d", "temprature=1"], "temprature: is no setting.*did you mean temperature"),
         (["m", "d", "zzz=1"], "zzz: is no setting.*choose one of out, against, n,"),
         (["m", "d", "n=0"], "n: 0 is not positive"),
-        (["m", "d", "n=many"], "n: 'many' is no int"),
+        (["m", "d", "n=many"], "n: 'many' is no int.*see docs/evaluation.md"),
         (["m", "d", "n=true"], "n: True is no int"),
         (["m", "d", "temperature=-1"], "temperature: -1 is negative"),
         (["m", "d", "temperature=0"], "n: temperature=0 gives the same response 32 times.*n=1"),
