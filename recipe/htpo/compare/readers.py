@@ -13,12 +13,12 @@
 
 import csv
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
@@ -126,13 +126,16 @@ def _named(metrics: Mapping[str, Any]) -> dict[str, float]:
 def _validation(
     path: Path, sources: Sequence[str], source_of: Mapping[str, list[tuple[str, str]]]
 ) -> dict[str, Outcomes]:
-    """Of one validation, by source; a line that a killed process did not finish is left out."""
+    """Of one validation, by source; a last line that a killed process did not finish is left out."""
     samples: dict[str, list[tuple[str, float]]] = {}
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+    lines = path.read_bytes().splitlines()
+    for number, line in enumerate(lines, start=1):
         try:
-            entry = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            continue
+            entry = json.loads(line)
+        except ValueError as error:
+            if number == len(lines):
+                break
+            raise CompareError(path, f"line {number} is no JSON", "delete the line, or validate again") from error
         if lacking := [name for name in ("input", "acc") if entry.get(name) is None]:
             raise CompareError(
                 path,
@@ -142,8 +145,14 @@ def _validation(
         asked = _without_space(entry["input"])
         named = (source for problem, source in source_of.get(str(entry.get("gts")), ()) if problem in asked)
         source = entry.get("data_source") or next(named, sources[0] if len(sources) == 1 else "all sources")
-        samples.setdefault(source, []).append((entry["input"], float(entry["acc"])))
+        samples.setdefault(source, []).append((entry["input"], _accuracy(path, f"line {number}", entry["acc"])))
     return {source: Outcomes.of_samples(found) for source, found in samples.items()}
+
+
+def _accuracy(path: Path, place: str, acc: Any) -> float:
+    if not isinstance(acc, (int, float)) or math.isnan(acc):
+        raise CompareError(path, f"{place}, field acc: {acc!r} is neither right nor wrong", "judge the responses again")
+    return float(acc)
 
 
 def _source_of_prompts(files: Any) -> dict[str, list[tuple[str, str]]]:
@@ -217,8 +226,8 @@ def read_responses(path: Path) -> Run:
     samples: dict[str, list[tuple[str, float]]] = {}
     problems: dict[str, str] = {}
     columns = [table[name].to_pylist() for name in needed]
-    for source, prompt, problem, acc in zip(*columns, strict=True):
-        samples.setdefault(source, []).append((prompt, acc))
+    for number, (source, prompt, problem, acc) in enumerate(zip(*columns, strict=True), start=1):
+        samples.setdefault(source, []).append((prompt, _accuracy(path, f"row {number}", acc)))
         problems[prompt] = problem
     record = json.loads((table.schema.metadata or {}).get(b"htpo_evaluation", b"{}"))
     outcomes = {source: Outcomes.of_samples(found) for source, found in samples.items()}
@@ -244,17 +253,19 @@ def _evaluated_arm(place: Path) -> tuple[str, int | None]:
 
 def read_exports(paths: Iterable[Path]) -> list[Run]:
     """Curves of CSV files, put together by the name of the run."""
+    steps_of: dict[str, dict[int, dict[str, float]]] = {}
     runs: dict[str, Run] = {}
     for path in paths:
         for name, metrics in _export(path).items():
             objective, seed = _seed_in(name)
-            run = runs.setdefault(name, Run(name=name, kind="csv", path=path, objective=objective, seed=seed))
-            steps = sorted({step for curve in metrics.values() for step in curve})
-            for step in steps:
-                present = {metric: curve[step] for metric, curve in metrics.items() if step in curve}
-                for curve_name, value in _named(present).items():
-                    run.curves.setdefault(curve_name, {})[step] = value
-    for run in runs.values():
+            runs.setdefault(name, Run(name=name, kind="csv", path=path, objective=objective, seed=seed))
+            for metric, curve in metrics.items():
+                for step, value in curve.items():
+                    steps_of.setdefault(name, {}).setdefault(step, {})[metric] = value
+    for name, run in runs.items():
+        for step, present in sorted(steps_of[name].items()):
+            for curve_name, value in _named(present).items():
+                run.curves.setdefault(curve_name, {})[step] = value
         if not run.curves:
             wanted = ", ".join(candidates[0] for candidates in METRICS.values() if "group" not in candidates[0])
             raise CompareError(run.path, "has no metric that is compared", f"export {wanted}, htpo/frac_group1, ...")
@@ -318,7 +329,7 @@ def _tensorboard_name(path: Path) -> tuple[str, str]:
 
 def _seed_in(name: str) -> tuple[str, int | None]:
     """`htpo_seed3` is the third seed of `htpo`."""
-    found = re.fullmatch(r"(.*?)[ _\-/.]*(?:seed|s)[ _\-=]?(\d+)", name, re.IGNORECASE)
+    found = re.fullmatch(r"(?:(.+?)[ _\-/.]+)?(?:seed|s)[ _\-=]?(\d+)", name, re.IGNORECASE)
     return (found[1] or name, int(found[2])) if found else (name, None)
 
 

@@ -43,7 +43,7 @@ def lab_result(directory: Path, arm: str, seed: int, rate: float, **plan) -> Pat
     return path
 
 
-def evaluation(directory: Path, model: str = "m") -> Path:
+def evaluation(directory: Path, model: str = "m", acc=(1.0, 0.0, 1.0, 1.0, 0.0, 0.0)) -> Path:
     """An offline evaluation of three problems, two responses each."""
     record = {"n": 2, "model": {"name": model}}
     table = pa.table(
@@ -51,7 +51,7 @@ def evaluation(directory: Path, model: str = "m") -> Path:
             "data_source": ["s"] * 6,
             "id": ["a", "a", "b", "b", "c", "c"],
             "problem": ["A?"] * 2 + ["B?"] * 2 + ["C?"] * 2,
-            "acc": [1.0, 0.0, 1.0, 1.0, 0.0, 0.0],
+            "acc": acc,
         }
     ).replace_schema_metadata({"htpo_evaluation": json.dumps(record)})
     directory.mkdir(parents=True)

@@ -130,6 +130,49 @@ def test_exports_of_tensorboard(tmp_path):
     assert run.curves == {"entropy": {1: 0.25, 2: 0.25}, "group3": {1: 0.5, 2: 0.5}, "accuracy": {1: 0.75, 2: 0.75}}
 
 
+def test_one_metric_a_file_is_read_as_all_in_one(tmp_path):
+    values = {"val-core/a/acc/mean@1": 0.2, "val-core/b/acc/mean@1": 0.9}
+    values |= {"htpo/pass_rate_generated": 0.3, "htpo/pass_rate": 0.5}
+    history = write(
+        tmp_path / "one" / "htpo.csv", f"Step,{','.join(values)}\n1,{','.join(map(str, values.values()))}\n"
+    )
+    files = [
+        write(tmp_path / "many" / f"run-htpo-tag-{name.replace('/', '_')}.csv", f"Step,Value\n1,{value}\n")
+        for name, value in values.items()
+    ]
+    expected = {"train_accuracy": {1: 0.3}, "accuracy": {1: pytest.approx(0.55)}}
+    for paths in ([history], files, files[::-1]):
+        assert [run.curves for run in read_runs(paths)] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("name", "arm", "seed"),
+    [
+        ("htpo_bs256", "htpo_bs256", None),
+        ("qwen_epochs3", "qwen_epochs3", None),
+        ("gpus8", "gpus8", None),
+        ("htpo_bs256_s2", "htpo_bs256", 2),
+        ("htpo - seed=3", "htpo", 3),
+        ("group/dapo/seed_4", "group/dapo", 4),
+        ("Seed5", "Seed5", 5),
+    ],
+)
+def test_seeds_of_exports(tmp_path, name, arm, seed):
+    path = write(tmp_path / "chart.csv", f'Step,"{name} - actor/entropy"\n1,0.1\n')
+    assert [(run.objective, run.seed) for run in read_runs([path])] == [(arm, seed)]
+
+
+def test_a_validation_with_numbers_that_are_none(tmp_path):
+    directory = real_run(tmp_path / "run", "htpo", 1, 0.1)
+    path = directory / "validation" / "2.jsonl"
+    (expected,) = read_runs([directory])
+    lines = path.read_text().splitlines()
+    write(path, "\n".join([lines[0].replace("{", '{"reward": NaN, ', 1), *lines[1:]]))
+    (found,) = read_runs([directory])
+    outcomes = [run.evaluations[2]["arithmetic"] for run in (expected, found)]
+    assert outcomes[0].samples.tolist() == outcomes[1].samples.tolist()
+
+
 def test_exports_of_weights_and_biases(tmp_path):
     chart = tmp_path / "chart.csv"
     names = [f"{run} - actor/entropy{end}" for run in ("dapo-seed1", "dapo-seed2") for end in ("", "__MIN", "__MAX")]
@@ -181,6 +224,20 @@ def cut(path, *names):
         (
             lambda d: write(real_run(d / "r", "htpo", 1, 0) / "validation" / "2.jsonl", '{"input": "a"}').parents[1],
             "2.jsonl: line 1 has no field acc; the reward function must return `acc`",
+        ),
+        (
+            lambda d: write(real_run(d / "r", "htpo", 1, 0) / "validation" / "2.jsonl", '{"in\n{"in').parents[1],
+            "2.jsonl: line 1 is no JSON; delete the line, or validate again",
+        ),
+        (
+            lambda d: write(
+                real_run(d / "r", "htpo", 1, 0) / "validation" / "2.jsonl", '{"input": "a", "acc": NaN}'
+            ).parents[1],
+            "2.jsonl: line 1, field acc: nan is neither right nor wrong; judge the responses again",
+        ),
+        (
+            lambda d: evaluation(d / "e", acc=(1.0, 0.0, None, 1.0, 0.0, 0.0)),
+            "responses.parquet: row 3, field acc: None is neither right nor wrong; judge",
         ),
         (
             lambda d: write(d / "a.csv", "Step\n"),
