@@ -4,7 +4,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,10 @@ class Arm:
 
     name: str
     runs: list[Run]
+
+    def is_of(self, objective: str) -> bool:
+        """Whether that is its objective, of whatever kind its runs are."""
+        return self.name in (objective, f"{objective} ({self.runs[0].kind})")
 
     def evaluated(self, source: str) -> list[Run]:
         """Runs whose last evaluation has the source."""
@@ -67,14 +71,20 @@ class Comparison:
 
     arms: list[Arm]
     baseline: str
+    """An objective: runs of several kinds may have it, each kind on sources of its own."""
     populations: list[Population]
-    contaminated: dict[str, int]
-    """Contaminated prompts by source; empty without a report."""
+    contaminated: dict[str, list[str] | None]
+    """Texts of the contaminated prompts by source, None where the texts are not known; empty without a report."""
     notes: list[str]
 
     @property
     def runs(self) -> list[Run]:
         return [run for arm in self.arms for run in arm.runs]
+
+    def baseline_on(self, source: str) -> str:
+        """The baseline's arm that was evaluated on the source, if any was."""
+        arms = (arm.name for arm in self.arms if arm.is_of(self.baseline) and arm.evaluated(source))
+        return next(arms, self.baseline)
 
 
 def compare(runs: Sequence[Run], baseline: str | None = None, contaminated: Contaminated | None = None) -> Comparison:
@@ -97,10 +107,11 @@ def compare(runs: Sequence[Run], baseline: str | None = None, contaminated: Cont
         Arm(name, sorted(found, key=lambda run: (run.seed is None, run.seed, run.name)))
         for name, found in by_name.items()
     ]
-    if baseline is not None and baseline not in by_name:
+    if baseline is not None and not any(arm.is_of(baseline) for arm in arms):
         raise ValueError(f"--baseline {baseline}: there is no such arm; there are {', '.join(by_name)}")
-    chosen = baseline or (BASELINE if BASELINE in by_name else arms[0].name)
-    arms.sort(key=lambda arm: arm.name != chosen)
+    first = arms[0].name.removesuffix(f" ({arms[0].runs[0].kind})")
+    chosen = baseline or (BASELINE if any(arm.is_of(BASELINE) for arm in arms) else first)
+    arms.sort(key=lambda arm: not arm.is_of(chosen))
     comparison = Comparison(arms, chosen, [], {}, [*_early(runs), *_mixed(arms)])
     for source in sorted({name for run in runs for found in run.evaluations.values() for name in found}):
         _add_source(comparison, source, contaminated)
@@ -151,17 +162,34 @@ def _add_source(comparison: Comparison, source: str, contaminated: Contaminated 
         return
     populations = {"all": prompts}
     if contaminated is not None:
-        texts = {name: text for run in runs for name, text in run.problems.items()}
-        clean = [prompt for prompt in prompts if (source, prompt, texts.get(prompt, prompt)) not in contaminated]
-        comparison.contaminated[source] = len(prompts) - len(clean)
-        if len(clean) < len(prompts):
-            populations["clean"] = clean
+        _add_clean(comparison, populations, source, runs, contaminated)
     populations |= _terciles(comparison, source, runs, prompts)
     for name, chosen in populations.items():
         if len(chosen) < 2:
             comparison.notes.append(f"{source}, {name}: {len(chosen)} prompts are too few for an interval")
         else:
-            comparison.populations.append(_population(comparison, source, name, chosen))
+            of_source = replace(comparison, baseline=comparison.baseline_on(source))
+            comparison.populations.append(_population(of_source, source, name, chosen))
+
+
+def _add_clean(
+    comparison: Comparison,
+    populations: dict[str, list[str]],
+    source: str,
+    runs: Sequence[Run],
+    contaminated: Contaminated,
+) -> None:
+    """Mark the source's contaminated prompts, and add the others where there are both."""
+    if any(run.kind == "lab" for run in runs):
+        # Its prompts are known by their position.
+        comparison.contaminated[source] = None
+        return
+    texts = {name: text for run in runs for name, text in run.problems.items()}
+    asked = {prompt: texts.get((source, prompt), prompt) for prompt in populations["all"]}
+    found = {prompt: text for prompt, text in asked.items() if (source, prompt, text) in contaminated}
+    comparison.contaminated[source] = [text or prompt for prompt, text in found.items()]
+    if found:
+        populations["clean"] = [prompt for prompt in asked if prompt not in found]
 
 
 def _starts(runs: Sequence[Run], source: str) -> list[Outcomes]:

@@ -41,7 +41,7 @@ def draw(comparison: Comparison, directory: Path) -> dict[str, Path]:
             _save(_pass_curves(whole, styles), pictures, f"pass@k after training, {source}", directory, f"pass_{stem}")
             if any(found.differences for found in whole):
                 figure = _differences(whole, styles, comparison)
-                title = f"difference to {comparison.baseline}, {source}"
+                title = f"difference to {comparison.baseline_on(source)}, {source}"
                 _save(figure, pictures, title, directory, f"difference_{stem}")
         if thirds := [found for found in chosen if found.name in STRATA[2] + STRATA[3]]:
             title = f"pass@1 by difficulty of the starting model, {source}"
@@ -144,7 +144,7 @@ def _differences(
         title = f"{found.source}, {found.name} ({len(found.prompts)} prompts)"
         if left := [arm for arm in found.differences if arm in ended]:
             title += f"\nnot drawn, ended early: {', '.join(left)}"
-        axis.set(title=title, ylabel=f"points above {comparison.baseline}")
+        axis.set(title=title, ylabel=f"points above {comparison.baseline_on(found.source)}")
         _budget_axis(axis, found.ks)
     _legend(figure, axes)
     return figure

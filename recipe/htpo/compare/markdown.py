@@ -43,7 +43,8 @@ def tables(comparison: Comparison) -> str:
             parts.append("Change from before training, in points, 95 % interval (of one run: for other prompts alone):")
             parts.append(changes)
         if found.differences:
-            parts.append(f"Difference to `{comparison.baseline}` in points, 95 % interval, Holm's p over the arms:")
+            baseline = comparison.baseline_on(found.source)
+            parts.append(f"Difference to `{baseline}` in points, 95 % interval, Holm's p over the arms:")
             parts.append(_differences(found, ks))
     return "\n\n".join([*parts, *(f"Note: {note}." for note in comparison.notes)])
 

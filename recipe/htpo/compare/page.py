@@ -68,7 +68,7 @@ def results(comparison: Comparison, found: Population) -> list[dict[str, Any]]:
 
 
 def _difference(comparison: Comparison, found: Population, arm: str, k: int) -> str:
-    if arm == comparison.baseline:
+    if arm == comparison.baseline_on(found.source):
         return "baseline"
     if arm not in found.decisions.get(k, {}):
         return "-"

@@ -15,7 +15,7 @@ import csv
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -224,15 +224,15 @@ def read_responses(path: Path) -> Run:
     if lacking := [name for name in needed if name not in table.column_names]:
         raise CompareError(path, f"has no column {lacking[0]}", "give the responses.parquet of scripts/eval.sh")
     samples: dict[str, list[tuple[str, float]]] = {}
-    problems: dict[str, str] = {}
+    problems: dict[tuple[str, str], str] = {}
     columns = [table[name].to_pylist() for name in needed]
     for number, (source, prompt, problem, acc) in enumerate(zip(*columns, strict=True), start=1):
         samples.setdefault(source, []).append((prompt, _accuracy(path, f"row {number}", acc)))
-        problems[prompt] = problem
+        problems[source, prompt] = problem
     record = json.loads((table.schema.metadata or {}).get(b"htpo_evaluation", b"{}"))
     outcomes = {source: Outcomes.of_samples(found) for source, found in samples.items()}
     place = path.resolve().parent if path.name == RESPONSES_FILE else path.resolve().with_suffix("")
-    objective, seed = _evaluated_arm(place)
+    objective, seed = _arm_of(place)
     return Run(
         name=place.name if seed is None else f"{objective}/seed_{seed}",
         kind="responses",
@@ -245,8 +245,8 @@ def read_responses(path: Path) -> Run:
     )
 
 
-def _evaluated_arm(place: Path) -> tuple[str, int | None]:
-    """An evaluation's arm and seed: `ARM/seed_N` and `ARM_seed_N` are seed N of `ARM`."""
+def _arm_of(place: Path) -> tuple[str, int | None]:
+    """Arm and seed of a directory: `ARM/seed_N` and `ARM_seed_N` are seed N of `ARM`."""
     found = re.fullmatch(r"(?:(.+)[ _\-.])?seed[ _\-=]?(\d+)", place.name, re.IGNORECASE)
     return (found[1] or place.parent.name, int(found[2])) if found else (place.name, None)
 
@@ -336,34 +336,59 @@ def _seed_in(name: str) -> tuple[str, int | None]:
 def _told_apart(runs: list[Run]) -> list[Run]:
     """Give runs that are not seeds of one another arms of their own.
 
-    Runs of one preset whose objectives differ, and runs of one seed, get the name of their directory (a lab run, of the
+    Runs of one preset whose tables differ, and runs of one seed, get the names of their directories (a lab run, of the
     one above its arm's); runs of two kinds, the kind.
     """
-    for group in _by_objective(runs):
-        tables = [{name: run.settings[name] for name in run.settings if name.startswith("objective.")} for run in group]
-        seeds = [run.seed for run in group if run.seed is not None]
-        others = group[0].kind == "run" and any(table != tables[0] for table in tables)
-        if others or len(set(seeds)) < len(seeds):
-            names = [run.path.resolve().parent.parent.name if run.kind == "lab" else run.name for run in group]
-            if len(set(zip(names, (run.seed for run in group), strict=True))) < len(group):
-                names = [str(run.path) for run in group]
-            for run, name in zip(group, names, strict=True):
-                run.objective = f"{run.objective} ({name})"
-    kinds: dict[str, set[str]] = {}
-    for run in runs:
-        kinds.setdefault(run.objective, set()).add(run.kind)
-    for run in runs:
-        if len(kinds[run.objective]) > 1:
-            run.objective = f"{run.objective} ({run.kind})"
+    for group in _grouped(runs, lambda run: (run.kind, run.objective)):
+        alike = {id(run): part for part in _grouped(group, _table) for run in part}
+        places = (
+            [", ".join(dict.fromkeys(map(_place, alike[id(run)]))) for run in group],
+            [", ".join(part.name for part in alike[id(run)]) for run in group],
+            [_place(run) for run in group],
+            [str(run.path) for run in group],
+        )
+        ways = [[run.objective for run in group]]
+        ways += [[f"{run.objective} ({place})" for run, place in zip(group, found, strict=True)] for found in places]
+        chosen = next((names for names in ways if _are_arms(group, names)), ways[-1])
+        for run, name in zip(group, chosen, strict=True):
+            run.objective = name
+    for group in _grouped(runs, lambda run: run.objective):
+        if len({run.kind for run in group}) > 1:
+            for run in group:
+                run.objective = f"{run.objective} ({run.kind})"
     return runs
 
 
-def _by_objective(runs: Iterable[Run]) -> list[list[Run]]:
-    """Runs of one kind that name the same objective."""
-    found: dict[tuple[str, str], list[Run]] = {}
+def _grouped(runs: Iterable[Run], key: Callable[[Run], Hashable]) -> list[list[Run]]:
+    found: dict[Hashable, list[Run]] = {}
     for run in runs:
-        found.setdefault((run.kind, run.objective), []).append(run)
+        found.setdefault(key(run), []).append(run)
     return list(found.values())
+
+
+def _are_arms(runs: Sequence[Run], names: Sequence[str]) -> bool:
+    """Whether runs of one name may be seeds of one another."""
+    arms: dict[str, list[Run]] = {}
+    for run, name in zip(runs, names, strict=True):
+        arms.setdefault(name, []).append(run)
+    seeds = [[run.seed for run in arm if run.seed is not None] for arm in arms.values()]
+    return all(len(set(found)) == len(found) for found in seeds) and all(
+        len(set(map(_table, arm))) == 1 for arm in arms.values()
+    )
+
+
+def _table(run: Run) -> str:
+    """The objective of a run of the real stack; an arm of the lab is its directory, whatever ran there."""
+    rows = {name: value for name, value in run.settings.items() if name.startswith("objective.") and run.kind == "run"}
+    return json.dumps(rows, sort_keys=True, default=str)
+
+
+def _place(run: Run) -> str:
+    """What a run's directories say beside its arm and its seed."""
+    place = run.path.resolve()
+    if run.kind == "lab":
+        return place.parent.parent.name
+    return _arm_of(place)[0] if run.kind == "run" else run.name
 
 
 def _brief(error: Exception) -> str:

@@ -68,8 +68,8 @@ class Run:
     """By the names of `CURVES`."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Flat: `a.b.c` -> value."""
-    problems: dict[str, str] = field(default_factory=dict)
-    """Text of a prompt by its name in `evaluations`, where they are not the same."""
+    problems: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Text of a prompt by its data source and its name in `evaluations`, where name and text are not the same."""
     note: str = ""
     """What a reader should know, such as a collapse."""
 

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from compare_runs import PROBLEMS, counts, evaluation, lab_result, real_run
 
@@ -133,13 +135,35 @@ def test_contaminated_prompts(tmp_path):
     file = report(tmp_path / "report.jsonl", f" {asked[3]}\n", asked[7].upper(), "Something else?")
     comparison = compare(read_runs([run]), contaminated=read_reports([file]))
     found = populations(comparison)
-    assert comparison.contaminated == {"arithmetic": 2}
+    marked = comparison.contaminated["arithmetic"]
+    assert len(marked) == 2 and PROBLEMS[3] in marked[0] and PROBLEMS[7] in marked[1]
     assert len(found["arithmetic", "all"].prompts) == 60
     clean = found["arithmetic", "clean"].prompts
     assert len(clean) == 58 and not any(PROBLEMS[3] in prompt or PROBLEMS[7] in prompt for prompt in clean)
     # No contaminated prompt: the numbers of all are those of the clean ones.
     nothing = compare(read_runs([run]), contaminated=read_reports([report(tmp_path / "none.jsonl")]))
-    assert nothing.contaminated == {"arithmetic": 0} and ("arithmetic", "clean") not in populations(nothing)
+    assert nothing.contaminated == {"arithmetic": []} and ("arithmetic", "clean") not in populations(nothing)
+
+
+def test_contaminated_prompts_of_two_sources_with_the_same_ids(tmp_path):
+    directory = evaluation(tmp_path / "after")
+    one = pq.read_table(directory / "responses.parquet")
+    other = one.set_column(0, "data_source", pa.array(["t"] * 6)).set_column(2, "problem", pa.array(["D?"] * 6))
+    pq.write_table(pa.concat_tables([one, other]), directory / "responses.parquet")
+    file = report(tmp_path / "report.jsonl", "A?")
+    comparison = compare(read_runs([directory]), contaminated=read_reports([file]))
+    assert comparison.contaminated == {"s": ["A?"], "t": []}
+
+
+def test_the_page_names_contaminated_prompts_and_what_was_not_checked(lab, tmp_path):
+    file = report(tmp_path / "report.jsonl", "A?", "<b>")
+    places = [str(lab), str(evaluation(tmp_path / "after")), "--contaminated", str(file)]
+    assert main([*places, "--out", str(tmp_path / "out")]) == 0
+    text = (tmp_path / "out" / "compare.html").read_text()
+    assert "<b>lab arithmetic:</b> not checked" in text
+    assert (
+        "<b>s:</b> in the training data are 1 prompts" in text and "<li>A?</li>" in text and "<li>B?</li>" not in text
+    )
 
 
 def test_what_counts_as_contaminated(tmp_path):
@@ -188,6 +212,26 @@ def test_evaluations_of_two_seeds_are_of_two_models(tmp_path):
     comparison = compare(read_runs([tmp_path]))
     assert [(arm.name, len(arm.runs)) for arm in comparison.arms] == [("dapo", 2)]
     assert not any("differ in" in note for note in comparison.notes)
+
+
+def test_every_kind_of_run_has_a_baseline(lab, tmp_path):
+    """The lab's prompts are its own, so its runs are no baseline of evaluations."""
+    places = [
+        lab,
+        *(evaluation(tmp_path / "eval" / f"{arm}_seed{seed}") for arm in ("htpo", "dapo") for seed in (1, 2)),
+    ]
+    for baseline, other in ((None, "htpo"), ("dapo", "htpo"), ("htpo", "dapo")):
+        comparison = compare(read_runs(places), baseline=baseline)
+        found = {name: population.differences.keys() for (name, _), population in populations(comparison).items()}
+        assert found == {"lab arithmetic": {f"{other} (lab)"}, "s": {f"{other} (responses)"}}
+        assert comparison.baseline == (baseline or "dapo")
+    assert not any("no differences" in note for note in comparison.notes)
+    text = tables(compare(read_runs(places)))
+    assert "Difference to `dapo (lab)`" in text and "Difference to `dapo (responses)`" in text
+    with pytest.raises(
+        ValueError, match="--baseline ppo: there is no such arm; there are dapo .lab., htpo .lab., htpo"
+    ):
+        compare(read_runs(places), baseline="ppo")
 
 
 def test_the_page_is_whole(lab, tmp_path, capsys):

@@ -85,7 +85,13 @@ def test_runs_of_one_preset_with_other_rows_are_other_arms(tmp_path):
     paths = [real_run(tmp_path / name, "htpo", seed, 0.1) for name, seed in (("a", 1), ("b", 2))]
     assert [run.objective for run in read_runs(paths)] == ["htpo", "htpo"]
     changed = real_run(tmp_path / "c", "htpo", 3, 0.1, cells={"hard_wrong_high": {"floor": 0.9}})
-    assert [run.objective for run in read_runs([*paths, changed])] == ["htpo (a)", "htpo (b)", "htpo (c)"]
+    # Those with the same rows stay seeds of one another.
+    assert [run.objective for run in read_runs([*paths, changed])] == ["htpo (a, b)", "htpo (a, b)", "htpo (c)"]
+    seeds = [real_run(tmp_path / f"htpo_seed_{seed}", "htpo", seed, 0.1) for seed in (4, 5, 6)]
+    assert [run.objective for run in read_runs([*seeds, changed])] == ["htpo (htpo)"] * 3 + ["htpo (c)"]
+    other = real_run(tmp_path / "htpo_seed_7", "htpo", 7, 0.1, cells={"hard_wrong_high": {"floor": 0.9}})
+    found = [run.objective for run in read_runs([*seeds[:2], other])]
+    assert found == ["htpo (htpo_seed_4, htpo_seed_5)"] * 2 + ["htpo (htpo_seed_7)"]
 
 
 def test_runs_of_one_seed_are_no_seeds_of_one_another(tmp_path):
@@ -102,7 +108,8 @@ def test_runs_of_one_seed_are_no_seeds_of_one_another(tmp_path):
 def test_an_offline_evaluation(tmp_path):
     (run,) = read_runs([evaluation(tmp_path / "after")])
     assert run.name == run.objective == "after" and run.settings == {"n": 2, "model.name": "m"}
-    assert run.evaluations[0]["s"].correct.tolist() == [1, 2, 0] and run.problems == {"a": "A?", "b": "B?", "c": "C?"}
+    assert run.evaluations[0]["s"].correct.tolist() == [1, 2, 0] and len(run.problems) == 3
+    assert run.problems["s", "a"] == "A?"
 
 
 def test_offline_evaluations_of_several_seeds(tmp_path):
