@@ -178,13 +178,14 @@ def _curves(comparison: Comparison, names: Sequence[str], styles: dict[str, dict
     figure.set_figwidth(max(8.0, figure.get_figwidth()))
     for axis, name in zip(axes, names, strict=True):
         for arm in comparison.arms:
-            style = styles[arm.name] | {"marker": "o" if name == "accuracy" else "", "markersize": 3}
             drawn: list[Run] = [run for run in arm.runs if run.curves.get(name)]
             for run in drawn if len(drawn) > 1 else ():
                 curve = run.curves[name]
-                axis.plot(list(curve), list(curve.values()), color=style["color"], alpha=0.25, linewidth=0.7)
+                colour = styles[arm.name]["color"]
+                axis.plot(list(curve), list(curve.values()), color=colour, alpha=0.25, linewidth=0.7)
             if drawn:
                 mean = mean_curve(drawn, name)
+                style = styles[arm.name] | {"markersize": 4, "markevery": max(1, len(mean) // 8)}
                 axis.plot(list(mean), list(mean.values()), label=arm.name, linewidth=1.8, **style)
         title = f"{name[5:]} {CELL_NAMES[int(name[5:]) - 1].replace('_', ' ')}" if name in GROUPS else CURVES[name]
         axis.set_title(title, fontsize="medium")

@@ -16,6 +16,7 @@ from data_prep.operations.decontaminate import EvalProblem, Report, write_report
 from recipe.htpo.compare.__main__ import main
 from recipe.htpo.compare.analysis import compare, different_settings
 from recipe.htpo.compare.contamination import read_reports
+from recipe.htpo.compare.figures import _curves, _style, plt
 from recipe.htpo.compare.markdown import tables, write_into
 from recipe.htpo.compare.page import results
 from recipe.htpo.compare.readers import read_runs
@@ -272,6 +273,19 @@ def test_the_study_of_the_repository(tmp_path, capsys):
         "difference_lab_arithmetic", "pass_lab_arithmetic", "terciles_lab_arithmetic", "training",
     ]  # fmt: skip
     assert (tmp_path / "compare.html").stat().st_size < 1_500_000
+
+
+def test_no_two_arms_look_the_same(tmp_path):
+    for index in range(24):
+        lab_result(tmp_path, f"arm_{index}", 1, 0.1)
+    comparison = compare(read_runs([tmp_path]))
+    figure = _curves(comparison, ["entropy"], {arm.name: _style(i) for i, arm in enumerate(comparison.arms)}, 1)
+    lines = figure.axes[0].get_lines()
+    looks = {(line.get_color(), line.get_linestyle(), line.get_marker()) for line in lines}
+    assert len(looks) == len(lines) == 24
+    # Not in black and white either, up to nine of them.
+    assert len({line.get_marker() for line in lines}) == 9
+    plt.close(figure)
 
 
 def test_tables_for_a_page_of_the_project(lab, tmp_path):
