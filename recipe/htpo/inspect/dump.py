@@ -204,9 +204,14 @@ def write_step(
     }
     table = pa.table(plain | {name: pa.ListArray.from_arrays(offsets, values) for name, values in lists.items()})
     table = table.replace_schema_metadata({"htpo": json.dumps(dict(facts))})
-    path = Path(run_dir) / TOKENS_DIR / f"step_{step:06d}.parquet"
+    path = dump_file(run_dir, step)
     write_parquet(table, path)
     return path
+
+
+def dump_file(run_dir: str | Path, step: int) -> Path:
+    """Where the tokens of a step are, or would be."""
+    return Path(run_dir) / TOKENS_DIR / f"step_{step:06d}.parquet"
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:

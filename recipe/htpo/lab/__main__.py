@@ -23,7 +23,7 @@ from recipe.htpo.lab.loop import CONTROLS, RunPlan
 from recipe.htpo.lab.policy_loss import CLIP, settings_of
 from recipe.htpo.lab.regime import load_regime, regime_names
 from recipe.htpo.lab.results import plot, read_arms, results_table
-from recipe.htpo.lab.runs import is_finished, model_digest, run_all
+from recipe.htpo.lab.runs import is_finished, model_digest, run_all, undumped
 from recipe.htpo.lab.sweep import sweep_table
 from recipe.htpo.lab.task import TASKS
 from recipe.htpo.lab.training import RECIPES
@@ -90,12 +90,20 @@ def _run(args: argparse.Namespace) -> int:
         for seed in args.seeds
         for name in args.objective
     }
+    if late := [step for step in dump.steps if step > args.steps]:
+        raise SystemExit(
+            f"htpo.dump_tokens.steps: the run has {args.steps} steps, got {late}; raise --steps, or omit them"
+        )
     verls = [name for name in args.objective if _settings(name, args).get("policy_loss")]
     if dump.steps and verls:
         raise SystemExit(f"htpo.dump_tokens: {', '.join(verls)} train with verl's loss, which says nothing of a token")
     model_dir = args.model or args.out / "model"
     digest = model_digest(model_dir)
     missing = {path: plan for path, plan in plans.items() if not is_finished(path, plan, digest)}
+    for path in plans.keys() - missing.keys():
+        if gone := undumped(path, dump):
+            remedy = "choose another directory with --out, or omit them"
+            raise SystemExit(f"htpo.dump_tokens.steps: {path} is finished, the tokens of {gone} are not kept; {remedy}")
     console = Console()
     console.print(f"{len(plans) - len(missing)} of {len(plans)} runs are finished", soft_wrap=True)
     if not missing:

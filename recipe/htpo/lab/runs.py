@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 
-from recipe.htpo.inspect.dump import DumpConfig
+from recipe.htpo.inspect.dump import DumpConfig, dump_file
 from recipe.htpo.lab.loop import Lab, RunPlan, run
+from recipe.htpo.lab.results import is_measured
 from recipe.htpo.objective import ObjectiveConfig
 
 
@@ -46,6 +47,12 @@ def is_finished(path: Path, plan: RunPlan, model: str | None = None) -> bool:
     if different := [key for key in asked if recorded.get(key) != asked[key]]:
         raise SystemExit(f"{path} is of another run ({', '.join(different)} differ): choose another --out or --name")
     return True
+
+
+def undumped(path: Path, dump: DumpConfig) -> list[int]:
+    """Steps that the run of a result has trained, and whose tokens `dump` asks for, but that it did not write."""
+    trained = [record["step"] for record in json.loads(path.read_text())["steps"] if is_measured(record, "replaced")]
+    return [step for step in trained if step in dump.steps and not dump_file(path.with_suffix(""), step).is_file()]
 
 
 def run_all(model_dir: Path, plans: dict[Path, RunPlan], workers: int, dump: DumpConfig | None = None) -> Iterator[str]:

@@ -13,9 +13,11 @@ from omegaconf import DictConfig, ListConfig
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
+from recipe.htpo.inspect.dump import dump_file
 from recipe.htpo.preflight.plan.plan import checkpoint_estimate
 from recipe.htpo.problem import Problem
 from recipe.htpo.run import stop
+from recipe.htpo.run.checkpoints import TRACKER
 from recipe.htpo.run.record import changed_fields
 
 VERL = "0.9.1"
@@ -186,6 +188,22 @@ def check_output_dir(config: DictConfig) -> Iterator[Problem]:
             "htpo.output_dir",
             f"{path} holds a run with another configuration ({shown})",
             "choose another htpo.output_dir, restore the settings, or delete the directory",
+        )
+    yield from _tokens_gone(config)
+
+
+def _tokens_gone(config: DictConfig) -> Iterator[Problem]:
+    """Steps whose tokens are asked for now, when the run resumes after them."""
+    tracker = Path(config.trainer.default_local_dir) / TRACKER
+    trained = tracker.read_text(encoding="utf-8", errors="replace").strip() if tracker.is_file() else ""
+    if config.trainer.resume_mode != "auto" or not trained.isdecimal():
+        return
+    steps = [step for step in config.htpo.dump_tokens.steps or () if step <= int(trained)]
+    if gone := [step for step in steps if not dump_file(config.htpo.output_dir, step).is_file()]:
+        yield Problem(
+            "htpo.dump_tokens.steps",
+            f"{config.htpo.output_dir} has trained step {trained}: the tokens of {gone} are not kept",
+            f"name steps after {trained}, or choose another htpo.output_dir",
         )
 
 

@@ -95,6 +95,26 @@ def test_a_result_without_fields_that_have_their_defaults_is_finished(lab, tmp_p
     assert "1 of 1 runs are finished" in capsys.readouterr().out
 
 
+def test_tokens_of_a_finished_run_are_asked_for_in_vain(lab, tmp_path, capsys):
+    arguments = ("--objective", "dapo", "--seeds", "1", "--steps", "2")
+    dump = ["htpo.dump_tokens.steps=[1,2]"]
+    assert lab(*arguments, overrides=dump) == 0
+    assert lab(*arguments, overrides=dump) == 0
+    assert "1 of 1 runs are finished" in capsys.readouterr().out
+    (tmp_path / "out" / "dapo" / "seed_1" / "tokens" / "step_000002.parquet").unlink()
+    with pytest.raises(
+        SystemExit, match="htpo.dump_tokens.steps: .*seed_1.json is finished.*of .2. are.*another directory"
+    ):
+        lab(*arguments, overrides=dump)
+    # It ended before that step.
+    path = tmp_path / "out" / "dapo" / "seed_1.json"
+    result = json.loads(path.read_text())
+    path.write_text(json.dumps(result | {"steps": result["steps"][:1], "collapsed": "held-out pass@1 0.010 at step 1"}))
+    assert lab(*arguments, overrides=dump) == 0
+    with pytest.raises(SystemExit, match="htpo.dump_tokens.steps: the run has 2 steps, got .3.; raise --steps"):
+        lab(*arguments, overrides=["htpo.dump_tokens.steps=[1,3]"])
+
+
 def test_runs_from_another_model_never_mix(lab, tmp_path):
     arguments = ("--objective", "dapo", "--seeds", "1", "--steps", "1")
     assert lab(*arguments) == 0

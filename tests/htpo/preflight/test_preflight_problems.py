@@ -287,6 +287,21 @@ def test_output_directory(sound, tmp_path):
     assert not [p for p in find_problems(composed([*run, "data.seed=1", f"{ROLLOUT}.n=1"])) if p.field == problem.field]
 
 
+def test_tokens_of_steps_that_are_trained_already(sound, tmp_path):
+    run = [*sound, f"htpo.output_dir={tmp_path}/run", "htpo.dump_tokens.steps=[1,30]"]
+    assert find_problems(composed(run)) == []
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoints" / "latest_checkpointed_iteration.txt").write_text("10")
+    problem = the_problem(find_problems(composed(run)), "htpo.dump_tokens.steps")
+    assert "has trained step 10: the tokens of [1] are not kept" in problem.message
+    assert "after 10, or choose another htpo.output_dir" in problem.remedy
+    assert find_problems(composed([*run, "trainer.resume_mode=disable"])) == []
+    # A run that is resumed has written them.
+    (tmp_path / "run" / "tokens").mkdir()
+    (tmp_path / "run" / "tokens" / "step_000001.parquet").write_bytes(b"")
+    assert find_problems(composed(run)) == []
+
+
 def test_output_directory_cannot_be_written(sound, tmp_path):
     (tmp_path / "file").write_text("")
     problem = the_problem(find_problems(composed([*sound, f"htpo.output_dir={tmp_path}/file/run"])), "htpo.output_dir")
