@@ -15,7 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from recipe.htpo.inspect.dump import DumpConfig
@@ -79,17 +81,12 @@ def _run(args: argparse.Namespace) -> int:
         raise SystemExit(f"--model {args.model} is no directory")
     if args.name and len(args.objective) > 1:
         raise SystemExit("--name names one arm: give one --objective")
-    overrides: Any = OmegaConf.to_container(OmegaConf.from_dotlist(args.overrides))
-    regime = overrides.pop("regime", {})
-    htpo = overrides.pop("htpo", {})
-    if unknown := sorted(htpo.keys() - {"dump_tokens"}):
-        raise SystemExit(f"the lab has no htpo.{unknown[0]}: of htpo.* it takes htpo.dump_tokens")
-    dump = DumpConfig.from_mapping(htpo.get("dump_tokens", {}))
-    plans = {
-        args.out / (args.name or name) / f"seed_{seed}.json": _plan(name, seed, regime, overrides, args)
-        for seed in args.seeds
-        for name in args.objective
-    }
+    if args.workers < 1:
+        raise SystemExit(f"--workers must be at least 1, got {args.workers}")
+    try:
+        plans, dump = _plans(args)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
     if late := [step for step in dump.steps if step > args.steps]:
         raise SystemExit(
             f"htpo.dump_tokens.steps: the run has {args.steps} steps, got {late}; raise --steps, or omit them"
@@ -113,6 +110,30 @@ def _run(args: argparse.Namespace) -> int:
     for line in run_all(model_dir, missing, args.workers, dump):
         console.print(line, soft_wrap=True)
     return 0
+
+
+def _plans(args: argparse.Namespace) -> tuple[dict[Path, RunPlan], DumpConfig]:
+    """What is to run, by the file of its result, and which tokens are kept. Raises ValueError naming the field."""
+    try:
+        overrides: Any = OmegaConf.to_container(OmegaConf.from_dotlist(args.overrides))
+    except (OmegaConfBaseException, yaml.YAMLError) as error:
+        what = " ".join(str(error).split())
+        raise ValueError(
+            f"overrides {' '.join(args.overrides)}: {what}; write FIELD=VALUE, as regime.lr=2e-4"
+        ) from error
+    if "objective" in overrides:
+        raise ValueError("objective.*: the lab's fields stand without it, as in cells.hard_wrong_high.rule=ppo")
+    regime, htpo = overrides.pop("regime", {}), overrides.pop("htpo", {})
+    if not isinstance(regime, dict):
+        raise ValueError(f"regime: {regime!r} is no field; write regime.lr=2e-4, or --regime for another regime")
+    if not isinstance(htpo, dict) or htpo.keys() - {"dump_tokens"}:
+        raise ValueError(f"htpo: of it the lab has htpo.dump_tokens.steps and .prompts alone, got {htpo!r}")
+    plans = {
+        args.out / (args.name or name) / f"seed_{seed}.json": _plan(name, seed, regime, overrides, args)
+        for seed in args.seeds
+        for name in args.objective
+    }
+    return plans, DumpConfig.from_mapping(htpo.get("dump_tokens", {}))
 
 
 def _plan(name: str, seed: int, regime: dict[str, Any], overrides: Any, args: argparse.Namespace) -> RunPlan:

@@ -66,6 +66,9 @@ class RunPlan:
             raise ValueError(f"task must be {' or '.join(TASKS)}, got {self.task!r}")
         if self.control not in (None, *CONTROLS):
             raise ValueError(f"control must be {' or '.join(CONTROLS)}, got {self.control!r}")
+        for name in ("steps", "eval_every", "eval_prompts"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("eval_samples", "final_samples"):
             if (samples := getattr(self, name)) is not None and samples < 8:
                 raise ValueError(f"{name} must be at least 8, for pass@8, got {samples}")

@@ -59,5 +59,14 @@ def load_regime(name: str, overrides: Mapping[str, Any] | None = None) -> Regime
     known = get_type_hints(Regime)
     if unknown := sorted(values.keys() - known.keys()):
         raise ValueError(f"regime has no field {', '.join(unknown)}. Valid fields: {', '.join(known)}")
-    # YAML 1.1 reads 1e-4 as a text.
-    return Regime(**{key: known[key](value) if known[key] in (int, float) else value for key, value in values.items()})
+    return Regime(**{key: _typed(key, value, known[key]) for key, value in values.items()})
+
+
+def _typed(key: str, value: Any, kind: Any) -> Any:
+    """YAML 1.1 reads 1e-4 as a text."""
+    if kind not in (int, float):
+        return value
+    try:
+        return kind(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"regime.{key} must be {kind.__name__}, got {value!r}") from None

@@ -138,12 +138,33 @@ def test_overrides_make_a_named_arm_and_never_mix_with_another(lab, tmp_path):
     [
         (["dapo", "htpo", "--name", "both"], [], "one --objective"),
         (["dapo"], ["cells.hard_wrong_high.rule=never"], "never"),
+        (["dapo"], ["cells=never"], "objective.cells"),
+        (["dapo"], ["objective.cells.hard_wrong_high.rule=ppo"], "objective.*: .* stand without it, as in cells.hard"),
         (["dapo"], ["regime.rate=1"], "no field rate"),
+        (["dapo"], ["regime.lr=low"], "regime.lr must be float, got 'low'"),
+        (["dapo"], ["htpo.output_dir=a"], "htpo: of it the lab has htpo.dump_tokens.steps"),
+        (["dapo"], ["htpo=a"], "htpo: of it the lab has htpo.dump_tokens.steps"),
+        (["dapo"], ["htpo.dump_tokens.steps=1"], "htpo.dump_tokens.steps must be a list"),
+        (["dapo", "--steps", "0"], [], "steps must be at least 1, got 0"),
+        (["dapo", "--eval-every", "0"], [], "eval_every must be at least 1, got 0"),
+        (["dapo", "--final-samples", "4"], [], "final_samples must be at least 8"),
     ],
 )
 def test_mistakes_are_named(lab, arguments, overrides, message):
-    with pytest.raises((SystemExit, ValueError), match=message):
+    with pytest.raises(SystemExit, match=message):
         lab("--seeds", "1", "--objective", *arguments, overrides=overrides)
+
+
+def test_mistakes_of_the_last_word_are_named(lab):
+    """The fixture's own overrides name fields of the regime."""
+    for overrides, message in (
+        (["regime=foo"], "regime: 'foo' is no field; write regime.lr"),
+        (["a=[1"], "overrides a=.1: .*; write FIELD=VALUE"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            main(["run", "--objective", "dapo", "--seeds", "1", "--out", "nowhere", *overrides])
+    with pytest.raises(SystemExit, match="--workers must be at least 1, got 0"):
+        lab("--objective", "dapo", "--seeds", "1", workers=0)
 
 
 def test_parallel_workers_and_one_process_agree(lab, tmp_path, monkeypatch):
