@@ -108,6 +108,8 @@ def read_run(directory: Path) -> Run:
     for path in sorted((directory / VALIDATION_DIR).glob("*.jsonl")):
         if path.stem.isdigit() and (found := _validation(path, sources, source_of)):
             run.evaluations[int(path.stem)] = found
+    if not run.curves and not run.evaluations:
+        raise CompareError(directory / "metrics", "has no metric that is compared", f"log {_wanted()}")
     return run
 
 
@@ -179,10 +181,13 @@ def read_lab(path: Path) -> Run:
         result = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CompareError(path, f"cannot be read ({_brief(error)})", "delete it and run the lab again") from error
-    for name in ("plan", "start", "steps"):
-        if not isinstance(result, dict) or name not in result:
-            raise CompareError(path, f"has no field {name}", "give a result of `python -m recipe.htpo.lab run`")
+    for name, kind in (("plan", dict), ("start", dict), ("steps", list)):
+        if not isinstance(result, dict) or not isinstance(result.get(name), kind):
+            what = f"has no field {name} that is a {kind.__name__}"
+            raise CompareError(path, what, "give a result of `python -m recipe.htpo.lab run`")
     plan, records = result["plan"], result["steps"]
+    if not all(isinstance(record, dict) and isinstance(record.get("step"), int) for record in records):
+        raise CompareError(path, "has an element of steps without a field step", "run the lab again")
     run = Run(
         name=f"{path.resolve().parent.name}/{path.stem}",
         kind="lab",
@@ -195,10 +200,15 @@ def read_lab(path: Path) -> Run:
     evaluated = [{"step": 0, **result["start"]}] + [record for record in records if "counts" in record]
     for record in evaluated:
         counts = record.get("counts")
-        if not isinstance(counts, list) or "eval_samples" not in plan:
-            what = "start.counts" if "eval_samples" in plan else "plan.eval_samples"
+        if not isinstance(counts, list) or not counts or "eval_samples" not in plan:
+            place = f"steps[{records.index(record)}]" if record["step"] else "start"
+            what = f"{place}.counts" if "eval_samples" in plan else "plan.eval_samples"
             raise CompareError(path, f"has no field {what}", "run the lab again: right samples per prompt are needed")
-        outcomes = Outcomes.of_counts(counts, record.get("samples", plan["eval_samples"]))
+        try:
+            outcomes = Outcomes.of_counts(counts, record.get("samples", plan["eval_samples"]))
+        except (TypeError, ValueError) as error:
+            what = f"step {record['step']}, counts and samples are none ({error})"
+            raise CompareError(path, what, "run the lab again") from error
         # The lab knows its problems by position, so its prompts are not those of a file.
         run.evaluations[record["step"]] = {f"lab {plan.get('task', 'arithmetic')}": outcomes}
         run.curves.setdefault("accuracy", {})[record["step"]] = float(outcomes.pass_at((1,)).mean())
@@ -267,9 +277,13 @@ def read_exports(paths: Iterable[Path]) -> list[Run]:
             for curve_name, value in _named(present).items():
                 run.curves.setdefault(curve_name, {})[step] = value
         if not run.curves:
-            wanted = ", ".join(candidates[0] for candidates in METRICS.values() if "group" not in candidates[0])
-            raise CompareError(run.path, "has no metric that is compared", f"export {wanted}, htpo/frac_group1, ...")
+            raise CompareError(run.path, "has no metric that is compared", f"export {_wanted()}")
     return list(runs.values())
+
+
+def _wanted() -> str:
+    names = [candidates[0] for candidates in METRICS.values() if "group" not in candidates[0]]
+    return f"{', '.join(names)}, htpo/frac_group1, ..."
 
 
 def _export(path: Path) -> dict[str, dict[str, Curve]]:

@@ -198,6 +198,22 @@ def write(path, text):
     return path
 
 
+OTHER = '{"step": 1, "data": {"timing_s/step": 1.0}}'
+
+
+def without_answers(directory):
+    for path in (directory / "validation").iterdir():
+        path.unlink()
+    return directory
+
+
+def changed(path, **fields):
+    """A result of the lab with other fields in its last step."""
+    result = json.loads(path.read_text())
+    result["steps"][-1] |= fields
+    return write(path, json.dumps(result))
+
+
 def cut(path, *names):
     """A result of the lab without some fields."""
     result = json.loads(path.read_text())
@@ -216,9 +232,38 @@ def cut(path, *names):
         (lambda d: d / "gone", "gone: there is nothing; give the directory of a run"),
         (lambda d: d, "is no result of a run; give the directory of a run"),
         (lambda d: write(d / "seed_1.json", "{"), "seed_1.json: cannot be read .*; delete it and run the lab again"),
-        (lambda d: cut(lab_result(d, "a", 1, 0), "plan"), "seed_1.json: has no field plan; give a result of"),
+        (
+            lambda d: cut(lab_result(d, "a", 1, 0), "plan"),
+            "seed_1.json: has no field plan that is a dict; give a result",
+        ),
         (lambda d: cut(lab_result(d, "a", 1, 0), "start.counts"), "has no field start.counts; run the lab again"),
         (lambda d: cut(lab_result(d, "a", 1, 0), "plan.eval_samples"), "has no field plan.eval_samples; run the lab"),
+        (
+            lambda d: write(d / "seed_1.json", '{"plan": [], "start": {}, "steps": []}'),
+            "seed_1.json: has no field plan that is a dict; give a result of",
+        ),
+        (
+            lambda d: write(d / "seed_1.json", '{"plan": {}, "start": {}, "steps": [1]}'),
+            "seed_1.json: has an element of steps without a field step; run the lab again",
+        ),
+        (
+            lambda d: changed(lab_result(d, "a", 1, 0), counts=None),
+            r"has no field steps\[1\].counts; run the lab again",
+        ),
+        (
+            lambda d: changed(lab_result(d, "a", 1, 0), counts=[1, None]),
+            "seed_1.json: step 2, counts and samples are none .*; run the lab again",
+        ),
+        (
+            lambda d: changed(lab_result(d, "a", 1, 0), counts=[1, 9]),
+            "seed_1.json: step 2, counts and samples are none .every prompt needs samples.*; run the lab again",
+        ),
+        (
+            lambda d: (
+                write(real_run(d / "r", "htpo", 1, 0) / "metrics" / "0000.jsonl", OTHER) and without_answers(d / "r")
+            ),
+            "metrics: has no metric that is compared; log htpo/pass_rate_generated, actor/entropy",
+        ),
         (lambda d: write(d / "config.yaml", "a: [").parent, "config.yaml: cannot be read .*; give the htpo.output_dir"),
         (
             lambda d: write(d / "config.yaml", "a: 1").parent,
