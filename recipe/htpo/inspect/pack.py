@@ -70,8 +70,11 @@ def pack(dumps: Sequence[StepDump]) -> str:
     return base64.b64encode(zlib.compress(b"".join([len(text).to_bytes(4, "little"), text, *planes]), 9)).decode()
 
 
-def _sums(dump: StepDump) -> list[dict[int, list[float]]]:
-    """For each response, `group -> [entropy, ratio]` summed over its tokens; unknown entropies count as 0."""
+def _sums(dump: StepDump) -> list[dict[int, list[float | None]]]:
+    """For each response, `group -> [entropy, ratio]` summed over its tokens.
+
+    Unknown entropies count as 0, as in the metrics, unless none is known: then there is no sum.
+    """
     place = np.repeat(np.arange(len(dump.lengths)), dump.lengths) * 16 + (dump.flat("state") & 15)
     size = len(dump.lengths) * 16
     table = [
@@ -79,8 +82,14 @@ def _sums(dump: StepDump) -> list[dict[int, list[float]]]:
         for name in ("entropy", "ratio")
     ]
     tokens = np.bincount(place, minlength=size).reshape(-1, 16)
+    known = np.bincount(place, np.isfinite(dump.flat("entropy")), size).reshape(-1, 16)
+    table[0][known == 0] = np.nan
     return [
-        {group: [float(f"{sums[row, group]:.7g}") for sums in table] for group in GROUP_IDS if tokens[row, group]}
+        {
+            group: [None if np.isnan(sums[row, group]) else float(f"{sums[row, group]:.7g}") for sums in table]
+            for group in GROUP_IDS
+            if tokens[row, group]
+        }
         for row in range(len(tokens))
     ]
 

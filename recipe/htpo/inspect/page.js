@@ -238,7 +238,11 @@ function start({ head, columns }) {
 
   function percent(part, whole) { return whole ? `${(100 * part / whole).toFixed(2)} %` : "-"; }
   function fillTable() {
-    const names = ["tokens", "kept", "clip", "replaced", "low", "high", "entropy", "ratio"];
+    const names = ["tokens", "kept", "clip", "replaced", "low", "high", "known", "entropy", "ratio"];
+    const add = (sum, entropy, ratio) => {
+      if (Number.isFinite(entropy)) { sum.known++; sum.entropy += entropy; }
+      sum.ratio += ratio;
+    };
     const sums = Array.from({ length: 9 }, () => Object.fromEntries(names.map((name) => [name, 0])));
     for (const { response } of cards) {
       if (!response.shown) continue;
@@ -248,13 +252,13 @@ function start({ head, columns }) {
         for (const sum of [sums[id], sums[0]]) {
           sum.tokens++; sum.kept += fired === 0; sum.clip += clipActive(state); sum.replaced += fired === 2;
           sum.low += (state & 16) > 0; sum.high += (state & 32) > 0;
-          if (view.rule) { sum.entropy += columns.entropy[i]; sum.ratio += Math.exp(columns.log_ratio[i]); }
+          if (view.rule) add(sum, columns.entropy[i], Math.exp(columns.log_ratio[i]));
         }
       }
       // Exact, unless a rule picks single tokens.
       for (const [id, [entropy, ratio]] of Object.entries(view.rule ? {} : response.sums)) {
         if (view.group && id !== view.group) continue;
-        for (const sum of [sums[id], sums[0]]) { sum.entropy += entropy; sum.ratio += ratio; }
+        for (const sum of [sums[id], sums[0]]) add(sum, entropy, ratio);
       }
     }
     const step = view.step || (Object.keys(data.steps).length === 1 ? Object.keys(data.steps)[0] : "");
@@ -276,7 +280,7 @@ function start({ head, columns }) {
         cell(percent(sum.replaced, sum.tokens), metric("htpo/replaced_frac", "htpo/replaced_frac")),
         cell(percent(sum.low, sum.tokens), metric("htpo/detach_low_frac", "htpo/detach_frac_low")),
         cell(percent(sum.high, sum.tokens), metric("htpo/detach_high_frac", "htpo/detach_frac_high")),
-        cell(mean(sum.entropy), metric("htpo/entropy", ""), 1, ""),
+        cell(sum.known ? mean(sum.entropy) : "-", metric("htpo/entropy", ""), 1, ""),
         cell(mean(sum.ratio), metric("htpo/ratio", ""), 1, ""));
     };
     const heads = ["group", "tokens", "share", "kept", "clip active", "replaced", "detached low", "detached high", "mean entropy", "mean ratio"];

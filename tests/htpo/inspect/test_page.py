@@ -78,6 +78,16 @@ def test_the_page_has_every_token_and_number(run_dir):
     assert [row.get("text") for row in head["responses"]] == (["1+1"] + [None] * 3) * 4
 
 
+def test_a_sum_of_entropies_that_are_not_known_is_none(tmp_path):
+    random, ids = np.random.default_rng(0), TOKENIZER.encode("1+2=3")
+    write(tmp_path, 1, [response(0, ids)], random, entropy=lambda size: np.full(size, np.nan))
+    write(tmp_path, 2, [response(0, ids)], random, entropy=lambda size: np.where(np.arange(size) > 0, np.nan, 0.5))
+    head, _ = unpacked(page("run", read_dump(tmp_path), {}))
+    unknown, known = (row["sums"].values() for row in head["responses"])
+    assert all(entropy is None and ratio > 0 for entropy, ratio in unknown)
+    assert [entropy for entropy, _ in known if entropy is not None] == [0.5]
+
+
 def test_the_page_loads_nothing_and_nothing_ends_its_scripts(run_dir, tmp_path):
     ids = TOKENIZER.encode("1")
     evil = "</script><script>alert(1)</script><img src=http://example.org/x>"
