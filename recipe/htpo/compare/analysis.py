@@ -15,6 +15,7 @@ from recipe.htpo.evaluation import (
     Decision,
     Estimate,
     Outcomes,
+    band_verdicts,
     common_prompts,
     decide,
     difference,
@@ -24,6 +25,7 @@ from recipe.htpo.evaluation import (
 from recipe.htpo.inspect.page import row_in_words
 
 BASELINE = "dapo"
+SURE = ("better", "worse")
 STRATA = {2: ("harder prompts", "easier prompts"), 3: ("hardest third", "middle third", "easiest third")}
 """Names of parts of the prompts by the starting model's accuracy; few samples may give two parts only."""
 
@@ -270,6 +272,18 @@ def _population(comparison: Comparison, source: str, name: str, prompts: list[st
 def decisions_at(found: Population, k: int) -> dict[str, Decision]:
     """Verdicts on the arms that have so many samples."""
     return decide({arm: estimate for arm, estimate in found.differences.items() if k in estimate.ks}, k)
+
+
+def by_band(estimate: Estimate) -> str:
+    """Verdicts on a difference by its band, right at all budgets at once."""
+    found = {verdict: [k for k, given in band_verdicts(estimate).items() if given == verdict] for verdict in SURE}
+    words = [f"{verdict} at k = {', '.join(map(str, ks))}" for verdict, ks in found.items() if ks]
+    return "; ".join(words) or "tied at every k"
+
+
+def detectable(estimate: Estimate, k: int) -> str:
+    """In points, the smallest difference that would have been found with 80 %."""
+    return f"{100 * estimate.detectable[estimate.at(k)]:.1f}"
 
 
 def _key(run: Run, place: int) -> tuple[str, int]:

@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A comparison as Markdown, for a page of the project: what happened in training, pass@k, and differences."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from recipe.htpo.compare.analysis import Arm, Comparison, Population, decisions_at
+from recipe.htpo.compare.analysis import Arm, Comparison, Population, by_band, decisions_at, detectable
 from recipe.htpo.compare.runs import CompareError, Run
-from recipe.htpo.evaluation import Estimate, band_verdicts, difference
+from recipe.htpo.evaluation import Estimate, difference
 
 
 def write_into(file: Path, name: str, comparison: Comparison) -> None:
@@ -103,18 +103,9 @@ def _differences(found: Population, ks: Sequence[int]) -> str:
                 cells.append("-")
                 continue
             cells.append(f"{_points(one.value, one.low, one.high)}, p {one.adjusted_p_value:.2g}: **{one.verdict}**")
-        verdicts = band_verdicts(estimate)
-        whole = [f"{verdict} at k = {', '.join(map(str, at))}" for verdict, at in _by_verdict(verdicts)]
-        needed = f"{100 * estimate.detectable[estimate.at(ks[0])]:.1f}"
-        rows.append([f"`{arm}`", found.pairing[arm], *cells, "; ".join(whole) or "tied at every k", needed])
+        rows.append([f"`{arm}`", found.pairing[arm], *cells, by_band(estimate), detectable(estimate, ks[0])])
     head = ["arm", "pairing", *(f"pass@{k}" for k in ks), "by its own band over all k"]
     return _table([*head, f"smallest pass@{ks[0]} difference found with 80 %, alone"], rows)
-
-
-def _by_verdict(verdicts: Mapping[int, str]) -> Iterable[tuple[str, list[int]]]:
-    for verdict in ("better", "worse"):
-        if at := [k for k, given in verdicts.items() if given == verdict]:
-            yield verdict, at
 
 
 def _share(runs: Sequence[Run], name: str) -> str:

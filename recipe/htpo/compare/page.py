@@ -9,7 +9,7 @@ from typing import Any
 
 import jinja2
 
-from recipe.htpo.compare.analysis import Comparison, Population, different_settings
+from recipe.htpo.compare.analysis import Comparison, Population, by_band, detectable, different_settings
 from recipe.htpo.compare.runs import Run
 from recipe.htpo.evaluation import Estimate
 
@@ -48,11 +48,15 @@ def ends(found: Population) -> list[int]:
 
 
 def results(comparison: Comparison, found: Population) -> list[dict[str, Any]]:
-    """A row per arm: its runs, pass@k with intervals, difference to the baseline; before training first."""
+    """A row per arm: its runs, pass@k with intervals, difference to the baseline; before training first.
+
+    `whole` says what the band says of the difference, and which one would have been found.
+    """
     rows: list[dict[str, Any]] = []
     if found.start is not None:
         values = [_interval(found.start, k) for k in ends(found)]
-        rows.append({"arm": "before training", "seeds": "", "values": values, "differences": ["" for _ in values]})
+        none = {"differences": ["" for _ in values], "whole": ["", ""]}
+        rows.append({"arm": "before training", "seeds": "", "values": values} | none)
     for arm in comparison.arms:
         if arm.name not in found.curves:
             continue
@@ -62,6 +66,7 @@ def results(comparison: Comparison, found: Population) -> list[dict[str, Any]]:
                 "seeds": len(arm.evaluated(found.source)),
                 "values": [_interval(found.curves[arm.name], k) for k in ends(found)],
                 "differences": [_difference(comparison, found, arm.name, k) for k in ends(found)],
+                "whole": _whole(found, arm.name),
             }
         )
     return rows
@@ -77,6 +82,12 @@ def _difference(comparison: Comparison, found: Population, arm: str, k: int) -> 
         f"{100 * decision.value:+.1f} ({100 * decision.low:+.1f} to {100 * decision.high:+.1f}), "
         f"p {decision.adjusted_p_value:.2g}: {decision.verdict}; {found.pairing[arm]}"
     )
+
+
+def _whole(found: Population, arm: str) -> list[str]:
+    if (estimate := found.differences.get(arm)) is None:
+        return ["", ""]
+    return [by_band(estimate), detectable(estimate, found.ks[0])]
 
 
 def _interval(found: Estimate, k: int) -> str:

@@ -21,7 +21,7 @@ from recipe.htpo.compare.markdown import tables, write_into
 from recipe.htpo.compare.page import results
 from recipe.htpo.compare.readers import read_runs
 from recipe.htpo.compare.runs import CompareError
-from recipe.htpo.evaluation import Outcomes, difference, pass_curve
+from recipe.htpo.evaluation import Outcomes, band_verdicts, difference, pass_curve
 
 START = Outcomes.of_counts(counts(0, 99), 8)
 STUDY = Path(__file__).resolve().parents[3] / "docs" / "study" / "first_series" / "off_policy"
@@ -56,6 +56,9 @@ def test_numbers_are_those_of_the_evaluation_package(lab):
     paired = difference([outcomes["htpo", s] for s in (1, 2, 3)], [outcomes["dapo", s] for s in (1, 2, 3)])
     assert np.array_equal(found.differences["htpo"].low, paired.low)
     assert found.pairing == {"htpo": "3 paired seeds"}
+    (row,) = [row for row in results(comparison, found) if row["arm"] == "htpo"]
+    sure = [k for k, verdict in band_verdicts(paired).items() if verdict == "better"]
+    assert row["whole"] == [f"better at k = {', '.join(map(str, sure))}", f"{100 * paired.detectable[0]:.1f}"]
     assert found.decisions[1]["htpo"].verdict == "better" and found.decisions.keys() == {1, 8}
     assert found.start is not None and found.start.value[0] == pytest.approx(np.mean(counts(0, 99)) / 8)
 
@@ -266,6 +269,9 @@ def test_the_study_of_the_repository(tmp_path, capsys):
         "before training",
         "pass@8",
         "worse; 1 paired seed",
+        "by the band over all k",
+        "smallest pass@1 difference found with 80 %",
+        "<td>worse at k = 1, 2, 4, 8</td>",
         "objective.cells.hard_wrong_high",
     ):
         assert wanted in text
