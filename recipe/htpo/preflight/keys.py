@@ -322,6 +322,9 @@ FSDP_KEYS = (
     Key(f"{ACTOR}.entropy_from_logits_with_chunking", lambda s: not s.cpu and not s.value,
         "is False, so entropies come from bf16 logits: low ones are rounding, and the detach rules pick at random",
         "set it to True (verl then computes them in fp32, chunk by chunk)"),
+    # verl/workers/engine/fsdp/transformer_impl.py, prepare_model_outputs
+    Key(f"{MODEL}.use_remove_padding", lambda s: not s.cpu and not s.value,
+        "is False: the entropies of padded sequences come from bf16 logits, in chunks or not", "set it to True"),
     Key(f"{FSDP}.offload_policy", lambda s: s.value is True and s.actor.strategy == "fsdp",
         "is True, but FSDP1 ignores it", f"set {ACTOR}.strategy=fsdp2"),
     Key(f"{ACTOR}.ulysses_sequence_parallel_size",

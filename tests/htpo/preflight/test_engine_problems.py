@@ -184,6 +184,14 @@ FSDP_CASES = [
     (["trainer.nnodes=3", f"{ULYSSES}=3"], ULYSSES, "32 attention heads", "divisor"),
     ([f"{ULYSSES}=2", f"{MODEL}.use_remove_padding=False"], ULYSSES, "sequences are padded", "use_remove_padding=True"),
     ([f"{FSDP}.fsdp_size=5"], f"{FSDP}.fsdp_size", "does not divide 32 GPUs", "-1 for all"),
+    # Entropies
+    (
+        [f"{ACTOR}.entropy_from_logits_with_chunking=False"],
+        f"{ACTOR}.entropy_from_logits_with_chunking",
+        "come from bf16 logits",
+        "set it to True",
+    ),
+    ([f"{MODEL}.use_remove_padding=False"], f"{MODEL}.use_remove_padding", "padded .* from bf16 logits", "True"),
     # vLLM
     ([f"{ROLLOUT}.data_parallel_size=5"], ROLLOUT_TENSOR, "= 5 GPUs of a replica, of which 32 is no", "divisor"),
     (["layout=fsdp/qwen3_14b", f"{ROLLOUT_TENSOR}=16"], ROLLOUT_TENSOR, "40 attention heads", "divisor of both"),
