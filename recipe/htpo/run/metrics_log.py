@@ -20,7 +20,8 @@ SAVED_STEP_FILE = "metrics.json"
 def read_steps(output_dir: str | Path) -> Steps:
     """`step -> {metric: value}` in order; a step that was trained again after a resume has its last values.
 
-    A line that is damaged, as one that a killed process did not finish, is left out.
+    A line that is damaged, as one that a killed process did not finish, is left out; so is a value that is no number,
+    such as the null that verl's logger makes of NaN.
     """
     steps: Steps = {}
     for path in sorted((Path(output_dir) / METRICS_DIR).glob("*.jsonl")):
@@ -28,7 +29,11 @@ def read_steps(output_dir: str | Path) -> Steps:
             entry = _entry(line)
             if entry is not None:
                 steps.setdefault(entry[0], {}).update(entry[1])
-    return dict(sorted(steps.items()))
+    return {step: _numbers(metrics) for step, metrics in sorted(steps.items())}
+
+
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in metrics.items() if isinstance(value, Real)}
 
 
 def _entry(line: str | bytes) -> tuple[int, dict[str, Any]] | None:
@@ -43,8 +48,7 @@ def _entry(line: str | bytes) -> tuple[int, dict[str, Any]] | None:
 def write_saved_step(checkpoint: Path, step: int, metrics: Mapping[str, Any]) -> None:
     """Put a step's metrics into its checkpoint: verl records a step only after it was saved and validated."""
     checkpoint.mkdir(parents=True, exist_ok=True)
-    numbers = {name: value for name, value in metrics.items() if isinstance(value, Real)}
-    line = orjson.dumps({"step": step, "data": numbers}, option=orjson.OPT_SERIALIZE_NUMPY)
+    line = orjson.dumps({"step": step, "data": _numbers(metrics)}, option=orjson.OPT_SERIALIZE_NUMPY)
     write_atomic(checkpoint / SAVED_STEP_FILE, line)
 
 
@@ -62,7 +66,7 @@ def recover_saved_step(output_dir: str | Path, checkpoint: Path) -> None:
     if entry is None:
         print(f"passing over {saved}, which is damaged: the step's metrics are not recorded", flush=True)
         return
-    step, data = entry
+    step, data = entry[0], _numbers(entry[1])
     recorded = read_steps(output_dir).get(step, {})
     if recorded | data == recorded:
         return

@@ -156,6 +156,12 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
+def _curve(steps: Steps, name: str) -> tuple[list[int], list[float]]:
+    """Steps that have a metric, and its values."""
+    points = {step: metrics[name] for step, metrics in steps.items() if name in metrics}
+    return list(points), list(points.values())
+
+
 def draw_curves(steps: Steps, path: Path) -> Path:
     """Accuracy, entropy, and the share and loss share of the eight groups over the steps; a PNG at `path`."""
     import matplotlib
@@ -171,10 +177,10 @@ def draw_curves(steps: Steps, path: Path) -> Path:
         accuracy.plot(points.keys(), points.values(), marker="o", label=f"held-out {source} (mean@n)")
     trained = {step: metrics for step, metrics in steps.items() if "htpo/pass_rate" in metrics}
     for name, label in (("htpo/pass_rate", "training pass rate"), ("htpo/hard_prompt_frac", "hard prompts")):
-        accuracy.plot(trained.keys(), [metrics[name] for metrics in trained.values()], alpha=0.6, label=label)
+        accuracy.plot(*_curve(steps, name), alpha=0.6, label=label)
     accuracy.set(title="accuracy", ylim=(0, 1))
     accuracy.legend(fontsize="small")
-    entropy.plot(trained.keys(), [metrics["actor/entropy"] for metrics in trained.values()])
+    entropy.plot(*_curve(steps, "actor/entropy"))
     entropy.set(title="token entropy of the policy (nats)", ylim=(0, None))
     for axis, quantity, title in (
         (share, "frac", "share of tokens by group"),

@@ -35,8 +35,8 @@ RAY_LOGS = "ray_logs"
 RAY_SOCKET = 72
 
 
-class _Interrupted(Exception):
-    """A signal asked for the end."""
+class _Interrupted(BaseException):
+    """A signal asked for the end; wherever it comes, nothing but `supervise` catches it."""
 
 
 def main() -> int:
@@ -160,6 +160,14 @@ class _Progress:
         self._start = time.monotonic()
 
     def update(self) -> None:
+        """Show what is new. An error here never ends the run."""
+        try:
+            self._show()
+        except Exception as error:
+            with contextlib.suppress(OSError):
+                print(f"the progress cannot be shown: {error!r}", file=sys.stderr, flush=True)
+
+    def _show(self) -> None:
         sizes = {path.name: path.stat().st_size for path in (self._output_dir / METRICS_DIR).glob("*.jsonl")}
         if sizes == self._sizes:
             return
@@ -171,16 +179,15 @@ class _Progress:
 
 
 def _line(step: int, metrics: dict[str, float]) -> str:
-    parts = [f"step {step:4d}"]
-    if "htpo/pass_rate" in metrics:
-        parts += [
-            # Of all generated prompts, where dynamic sampling dropped some.
-            f"pass rate {metrics.get('htpo/pass_rate_generated', metrics['htpo/pass_rate']):.3f}",
-            f"hard prompts {metrics['htpo/hard_prompt_frac']:.2f}",
-            f"entropy {metrics['actor/entropy']:.3f}",
-        ]
-    if "timing_s/step" in metrics:
-        parts.append(f"{metrics['timing_s/step']:.1f} s")
+    # Of all generated prompts, where dynamic sampling dropped some.
+    rate = "htpo/pass_rate_generated" if "htpo/pass_rate_generated" in metrics else "htpo/pass_rate"
+    shown = {
+        rate: "pass rate {:.3f}",
+        "htpo/hard_prompt_frac": "hard prompts {:.2f}",
+        "actor/entropy": "entropy {:.3f}",
+        "timing_s/step": "{:.1f} s",
+    }
+    parts = [f"step {step:4d}", *(text.format(metrics[name]) for name, text in shown.items() if name in metrics)]
     parts += [f"held-out {source} accuracy {value:.3f}" for source, value in validation_accuracy(metrics).items()]
     return "  ".join(parts)
 

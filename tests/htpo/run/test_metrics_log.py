@@ -56,6 +56,19 @@ def test_a_resumed_run_has_the_last_values_of_steps_trained_twice(tmp_path, log)
     assert {step: metrics["x"] for step, metrics in read_steps(tmp_path).items()} == {1: 1.0, 2: 2.0, 3: 30.0, 4: 40.0}
 
 
+def test_what_is_no_number_is_left_out(tmp_path, log):
+    """verl's logger writes NaN as null; the step that was trained again has no older value instead of it."""
+    path = log({1: {"x": 1.0, "y": 1.0}})
+    log({1: {"x": float("nan"), "y": 2.0, "z": None, "name": "n", "val-core/a/acc/mean@4": float("nan")}})
+    assert read_steps(tmp_path) == {1: {"y": 2.0}}
+    assert validation_accuracy(read_steps(tmp_path)[1]) == {}
+    # Nor does a checkpoint's copy of the step add it, at every start anew.
+    write_saved_step(tmp_path / "global_step_1", 1, {"x": float("nan"), "y": 2.0})
+    before = path.with_name("0001.jsonl").read_bytes()
+    recover_saved_step(tmp_path, tmp_path / "global_step_1")
+    assert path.with_name("0001.jsonl").read_bytes() == before
+
+
 @pytest.mark.parametrize("cut", [1, 10, 20])
 def test_a_line_that_was_not_finished_is_left_out(tmp_path, log, cut):
     path = log({1: {"x": 1.0}, 2: {"x": 2.0}})

@@ -85,6 +85,15 @@ def test_shares_of_tokens_treated_unlike_ppo(run_dir):
     assert rows["replaced: a fork term instead of PPO's"] == "1.00 %"
 
 
+def test_a_metric_that_is_no_number_is_passed_over(run_dir, monkeypatch, capsys):
+    with next_metrics_file(run_dir).open("w") as stream:
+        data = {"htpo/pass_rate": 0.5, "htpo/treated_frac": None, "actor/entropy": None}
+        stream.write(json.dumps({"step": 4, "data": data}) + "\n")
+    monkeypatch.setattr(sys, "argv", ["report", str(run_dir)])
+    assert report.main() == 0
+    assert "3.00 %" in capsys.readouterr().out
+
+
 def test_time_and_memory(run_dir):
     (run_dir / report.PHASES_FILE).write_text("environment\t12\ntraining\t99.6\n")
     (run_dir / STATS_FILE).write_text(json.dumps({"peak_pss_bytes": 3 * 2**30}))

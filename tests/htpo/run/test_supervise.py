@@ -180,6 +180,33 @@ def test_progress_shows_every_new_step_once(tmp_path):
     assert "pass rate 0.500" in steps[0] and "held-out arithmetic accuracy 0.125" in steps[0]
 
 
+def test_metrics_that_are_no_numbers_do_not_end_the_run(tmp_path):
+    write = (
+        "import os, sys, time\n"
+        "os.makedirs(sys.argv[1] + '/metrics')\n"
+        "with open(sys.argv[1] + '/metrics/0000.jsonl', 'w') as stream:\n"
+        "    data = '{\"htpo/pass_rate\": 0.5, \"actor/entropy\": null, \"val-core/a/acc/mean@4\": null}'\n"
+        "    print('{\"step\": 1, \"data\": ' + data + '}', file=stream, flush=True)\n"
+        "    time.sleep(2.0)\n"
+        "print('came to its end')\n"
+    )
+    code, output, errors = finish(start(tmp_path, write))
+    assert (code, errors) == (0, "") and "step    1  pass rate 0.500\n" in output
+    assert "came to its end" in (tmp_path / "log.txt").read_text()
+
+
+def test_an_error_of_the_progress_is_told_and_goes_no_further(tmp_path, monkeypatch, capsys):
+    def damaged(_):
+        raise TypeError("unsupported")
+
+    progress = supervise._Progress(tmp_path)
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics" / "0000.jsonl").touch()
+    monkeypatch.setattr(supervise, "read_steps", damaged)
+    progress.update()
+    assert "the progress cannot be shown: TypeError('unsupported')" in capsys.readouterr().err
+
+
 LEAVES = """
 import os, sys, time
 from pathlib import Path
