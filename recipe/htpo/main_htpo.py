@@ -99,7 +99,7 @@ def train(config: DictConfig) -> None:
     try:
         run_ppo(config, task_runner_class=CheckedRunner(TaskRunnerV1, before_start))
     finally:
-        held.release()
+        held.close()
     if stop.was_asked(config.htpo.output_dir):
         sys.exit(stop.EXIT_CODE)
 

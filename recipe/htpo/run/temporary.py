@@ -14,7 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
-from filelock import FileLock, Timeout
+
+from recipe.htpo.run.lock import flock
 
 _LOCK = "lock"
 
@@ -32,25 +33,20 @@ def directory(output_dir: str | Path) -> Iterator[Path]:
         _remove_if_left(path)
     path = Path(tempfile.mkdtemp(prefix=prefix))
     # Dies with this process, and says so to the next start.
-    held = FileLock(path / _LOCK)
-    held.acquire(timeout=0)
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-        held.release()
+    with (path / _LOCK).open("wb") as held:
+        flock(held)
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _remove_if_left(path: Path) -> None:
-    lock = FileLock(path / _LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except (Timeout, OSError):
-        # Its start is alive, or it is somebody else's.
-        return
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if process.environ().get("TMPDIR") == str(path):
-                process.kill()
-    shutil.rmtree(path, ignore_errors=True)
-    lock.release()
+    # Otherwise its start is alive, or may be, or it is somebody else's.
+    with suppress(OSError), (path / _LOCK).open("wb") as lock:
+        if flock(lock):
+            for process in psutil.process_iter():
+                with suppress(psutil.Error):
+                    if process.environ().get("TMPDIR") == str(path):
+                        process.kill()
+            shutil.rmtree(path, ignore_errors=True)

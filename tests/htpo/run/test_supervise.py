@@ -185,7 +185,7 @@ def test_metrics_that_are_no_numbers_do_not_end_the_run(tmp_path):
         "import os, sys, time\n"
         "os.makedirs(sys.argv[1] + '/metrics')\n"
         "with open(sys.argv[1] + '/metrics/0000.jsonl', 'w') as stream:\n"
-        "    data = '{\"htpo/pass_rate\": 0.5, \"actor/entropy\": null, \"val-core/a/acc/mean@4\": null}'\n"
+        '    data = \'{"htpo/pass_rate": 0.5, "actor/entropy": null, "val-core/a/acc/mean@4": null}\'\n'
         "    print('{\"step\": 1, \"data\": ' + data + '}', file=stream, flush=True)\n"
         "    time.sleep(2.0)\n"
         "print('came to its end')\n"
