@@ -9,7 +9,6 @@ empty), and one whose files were lost with a machine fails in the middle of its 
 """
 
 import json
-import pickle
 import re
 import shutil
 import zipfile
@@ -28,6 +27,8 @@ _STEP_DIRECTORY = re.compile(r"global_step_(\d+)")
 _FSDP_FILES = {"model": "model", "optimizer": "optim", "extra": "extra_state"}
 # Written last, under Megatron (verl/utils/checkpoint/megatron_checkpoint_manager.py).
 _MEGATRON_MANIFEST = "ckpt_contents.json"
+# What JSON of another text or form gives where it is read; text of another encoding is a ValueError.
+_DAMAGED = (ValueError, KeyError, TypeError, AttributeError)
 
 
 def settle(config: DictConfig) -> list[Problem]:
@@ -129,14 +130,15 @@ def _megatron_lacks(role: Path) -> Iterator[str]:
     manifest = role / _MEGATRON_MANIFEST
     try:
         contents = json.loads(manifest.read_text(encoding="utf-8"))["contents"]
-    except (OSError, json.JSONDecodeError):
-        yield f"{manifest} is missing or cut short"
+        saved = {name: (entry["format"], role / entry["path"]) for name, entry in contents.items()}
+    except (OSError, *_DAMAGED):
+        yield f"{manifest} is missing or damaged"
         return
-    sharded = {entry["path"] for entry in contents.values() if entry["format"] == "megatron_dist_checkpoint"}
-    for path in sorted(sharded):
-        yield from _sharded_lacks(role / path)
-    if contents.get("model", {}).get("format") == "huggingface":
-        yield from _weights_lack(role / contents["model"]["path"])
+    for path in sorted({path for form, path in saved.values() if form == "megatron_dist_checkpoint"}):
+        yield from _sharded_lacks(path)
+    form, path = saved.get("model", ("", role))
+    if form == "huggingface":
+        yield from _weights_lack(path)
 
 
 def _weights_lack(directory: Path) -> Iterator[str]:
@@ -144,34 +146,34 @@ def _weights_lack(directory: Path) -> Iterator[str]:
     from safetensors import SafetensorError, safe_open
 
     index = directory / "model.safetensors.index.json"
-    names = {"model.safetensors"}
+    files = {directory / "model.safetensors"}
     if index.is_file():
         try:
-            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except json.JSONDecodeError:
-            yield f"{index} is cut short"
+            weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+            files = {directory / name for name in weight_map.values()}
+        except (OSError, *_DAMAGED):
+            yield f"{index} is damaged"
             return
-    for name in sorted(names):
+    for file in sorted(files):
         try:
-            safe_open(directory / name, framework="pt")
+            safe_open(file, framework="pt")
         except FileNotFoundError:
-            yield f"{directory / name} is missing"
+            yield f"{file} is missing"
         except SafetensorError as error:
-            yield f"{directory / name} is cut short ({error})"
+            yield f"{file} is cut short ({error})"
 
 
 def _sharded_lacks(directory: Path) -> Iterator[str]:
     """A directory of torch's distributed checkpoint: its metadata has place and length of every shard."""
     from torch.distributed.checkpoint import FileSystemReader
 
+    ends: dict[str, int] = {}
     try:
-        shards = FileSystemReader(directory).read_metadata().storage_data.values()
-    except (OSError, EOFError, pickle.UnpicklingError) as error:
+        for shard in FileSystemReader(directory).read_metadata().storage_data.values():
+            ends[shard.relative_path] = max(ends.get(shard.relative_path, 0), shard.offset + shard.length)
+    except Exception as error:  # Whatever a damaged pickle gives.
         yield f"{directory}: its .metadata cannot be read ({error})"
         return
-    ends: dict[str, int] = {}
-    for shard in shards:
-        ends[shard.relative_path] = max(ends.get(shard.relative_path, 0), shard.offset + shard.length)
     for name, end in sorted(ends.items()):
         file = directory / name
         if not file.is_file():

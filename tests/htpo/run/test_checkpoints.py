@@ -3,6 +3,7 @@
 """Which checkpoint a run resumes from when its end, or the machine's, left the newest one damaged."""
 
 import json
+import pickle
 import shutil
 
 import pytest
@@ -148,7 +149,7 @@ def test_megatron(tmp_path):
     config.actor_rollout_ref.actor.strategy = "megatron"
     actor = path / "actor"
     manifest = actor / "ckpt_contents.json"
-    assert list(what_is_lacking(path, config)) == [f"{manifest} is missing or cut short"]
+    assert list(what_is_lacking(path, config)) == [f"{manifest} is missing or damaged"]
     contents = {
         "model": {"format": "huggingface", "path": "model/huggingface"},
         "optimizer": {"format": "megatron_dist_checkpoint", "path": "optimizer/dist_ckpt"},
@@ -191,7 +192,47 @@ def test_megatron_weights_in_several_files(tmp_path):
     (weights / names[1]).unlink()
     assert list(what_is_lacking(path, config)) == [f"{weights / names[1]} is missing"]
     cut(index)
-    assert list(what_is_lacking(path, config)) == [f"{index} is cut short"]
+    assert list(what_is_lacking(path, config)) == [f"{index} is damaged"]
+
+
+# Text of another encoding, JSON of another form, a pickle of another type.
+NO_JSON = [b"\xff\xfe", b"", b"{}", b"[]", b"null", b"5"]
+DAMAGED = {
+    "ckpt_contents.json": [
+        *NO_JSON,
+        b'{"contents": null}',
+        b'{"contents": {"model": null}}',
+        b'{"contents": {"model": {"format": "huggingface", "path": 1}}}',
+    ],
+    "model/huggingface/model.safetensors.index.json": [
+        *NO_JSON,
+        b'{"weight_map": ["a"]}',
+        b'{"weight_map": {"a": null}}',
+    ],
+    "optimizer/dist_ckpt/.metadata": [b"\xff", pickle.dumps({"another": "type"}), b"cno_such_module\nname\n."],
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_manifest_means_the_checkpoint_before(tmp_path, capsys, name):
+    config = configuration(tmp_path)
+    config.actor_rollout_ref.actor.strategy = "megatron"
+    contents = {
+        "model": {"format": "huggingface", "path": "model/huggingface"},
+        "optimizer": {"format": "megatron_dist_checkpoint", "path": "optimizer/dist_ckpt"},
+    }
+    for step in (5, 10):
+        actor = save(tmp_path, step) / "actor"
+        (actor / "ckpt_contents.json").write_text(json.dumps({"contents": contents}))
+        (actor / "model" / "huggingface").mkdir(parents=True)
+        save_file({"weight": torch.ones(10)}, actor / "model" / "huggingface" / "model.safetensors")
+        dcp.save({"weight": torch.ones(10)}, checkpoint_id=str(actor / "optimizer" / "dist_ckpt"), no_dist=True)
+    for content in DAMAGED[name]:
+        (tmp_path / "checkpoints" / TRACKER).write_text("10")
+        (actor / name).write_bytes(content)
+        assert settle(config) == [] and chosen(tmp_path) == "5", content
+        told = capsys.readouterr().out
+        assert "not resuming from global_step_10: " in told and str((actor / name).parent) in told
 
 
 def test_only_the_newest_are_kept(tmp_path):
