@@ -59,8 +59,9 @@ phases="$output_dir/phases.tsv"
 
 say() { printf '\n[%(%H:%M:%S)T] %s\n' -1 "$*"; }
 started=$SECONDS
+times=""
 phase_done() {
-  printf '%s\t%s\n' "$1" "$((SECONDS - started))" >>"$phases"
+  times+="$1"$'\t'"$((SECONDS - started))"$'\n'
   started=$SECONDS
 }
 run() {
@@ -89,8 +90,6 @@ fi
 # The bytecode of a new environment is made beside the warm-up, which takes one core.
 bash scripts/setup_env.sh --compile &
 compiling=$!
-mkdir -p "$output_dir"
-: >"$phases"
 phase_done environment
 
 say "2/5 data: $train_rows training and $test_rows held-out problems"
@@ -105,8 +104,12 @@ phase_done warm-up
 say "4/5 training"
 # One thread in each process: the processes already fill the cores.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-run "$python" -m recipe.htpo.run.supervise --output-dir "$output_dir" -- "${train[@]}"
+code=0
+run "$python" -m recipe.htpo.run.supervise --output-dir "$output_dir" -- "${train[@]}" || code=$?
 phase_done training
+# A start that is refused leaves what an earlier one recorded.
+((code == 2)) || { printf '%s' "$times" >"$phases.tmp" && mv "$phases.tmp" "$phases"; }
+((code == 0)) || exit "$code"
 
 say "5/5 report"
 run "$python" -m recipe.htpo.run.report "$output_dir"

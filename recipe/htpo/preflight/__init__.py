@@ -12,12 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from omegaconf import DictConfig
 
 from recipe.htpo.preflight import keys, machine, sizes, verl_config
-from recipe.htpo.problem import Problem
+from recipe.htpo.problem import EXIT_CODE, Problem
 
 __all__ = ["EXIT_CODE", "Problem", "config_problems", "find_problems", "machine_problems", "print_problems"]
 
-# A wrong setting: the scripts never start it again.
-EXIT_CODE = 2
 # EX_UNAVAILABLE of sysexits.h: nodes are missing that may come. The scripts start it again.
 UNAVAILABLE = 69
 

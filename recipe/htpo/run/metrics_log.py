@@ -17,14 +17,17 @@ Steps = dict[int, dict[str, Any]]
 SAVED_STEP_FILE = "metrics.json"
 
 
-def read_steps(output_dir: str | Path) -> Steps:
+def read_steps(output_dir: str | Path, last_start: bool = False) -> Steps:
     """`step -> {metric: value}` in order; a step that was trained again after a resume has its last values.
+
+    With `last_start` only what the newest start recorded.
 
     A line that is damaged, as one that a killed process did not finish, is left out; so is a value that is no number,
     such as the null that verl's logger makes of NaN.
     """
     steps: Steps = {}
-    for path in sorted((Path(output_dir) / METRICS_DIR).glob("*.jsonl")):
+    files = sorted((Path(output_dir) / METRICS_DIR).glob("*.jsonl"))
+    for path in files[-1:] if last_start else files:
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             entry = _entry(line)
             if entry is not None:

@@ -5,6 +5,7 @@
 import argparse
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -112,27 +113,37 @@ def time_table(steps: Steps, output_dir: Path) -> Table:
     table.add_column("phase")
     table.add_column("value", justify="right")
     trained = [metrics for metrics in steps.values() if "timing_s/step" in metrics]
-    phases = output_dir / PHASES_FILE
-    if phases.exists():
-        seconds = dict(line.split("\t") for line in phases.read_text(encoding="utf-8").splitlines())
-        for name, value in seconds.items():
-            table.add_row(name, f"{float(value):.0f} s")
-        if "training" in seconds:
-            in_steps = sum(metrics["timing_s/step"] for metrics in trained)
-            later = sum(metrics.get("timing_s/testing", 0.0) for metrics in trained)
-            table.add_row("  of it, in steps", f"{in_steps:.0f} s")
-            table.add_row("  of it, in validations after a step", f"{later:.0f} s")
-            rest = float(seconds["training"]) - in_steps - later
-            table.add_row("  of it, start of the processes, first validation, saving", f"{rest:.0f} s")
+    seconds = _phases(output_dir / PHASES_FILE)
+    for name, value in seconds.items():
+        table.add_row(name, f"{value:.0f} s")
+    # The phases are those of the last start.
+    last = read_steps(output_dir, last_start=True).values()
+    in_steps = sum(metrics.get("timing_s/step", 0.0) for metrics in last)
+    later = sum(metrics.get("timing_s/testing", 0.0) for metrics in last if "timing_s/step" in metrics)
+    rest = seconds.get("training", 0.0) - in_steps - later
+    # Less than nothing where that start failed before it recorded a step.
+    if rest >= 0 and "training" in seconds:
+        table.add_row("  of it, in steps", f"{in_steps:.0f} s")
+        table.add_row("  of it, in validations after a step", f"{later:.0f} s")
+        table.add_row("  of it, start of the processes, first validation, saving", f"{rest:.0f} s")
     for name in ("step", "gen", "old_log_prob", "update_actor", "update_weights"):
         values = [metrics[f"timing_s/{name}"] for metrics in trained if f"timing_s/{name}" in metrics]
         if values:
             table.add_row(f"mean of a step: {name}", f"{_mean(values):.2f} s")
-    stats = output_dir / STATS_FILE
-    if stats.exists():
-        peak = json.loads(stats.read_text(encoding="utf-8"))["peak_pss_bytes"]
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        peak = json.loads((output_dir / STATS_FILE).read_text(encoding="utf-8"))["peak_pss_bytes"]
         table.add_row("peak memory of all processes (PSS)", f"{peak / 2**30:.1f} GiB")
     return table
+
+
+def _phases(path: Path) -> dict[str, float]:
+    """Seconds by phase; a damaged line is left out."""
+    seconds = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
+        name, _, value = line.partition("\t")
+        with suppress(ValueError):
+            seconds[name] = float(value)
+    return seconds
 
 
 def pointers(output_dir: Path, curves: Path) -> list[str]:

@@ -4,7 +4,7 @@
 
 The command's output goes to `DIR/log.txt`; one line per step is shown. However the command ends, by itself, by
 Ctrl-C or by a signal, none of its processes, shared-memory files and temporary files stay behind. Where it failed,
-Ray's logs are kept in `DIR/ray_logs`.
+Ray's logs are kept in `DIR/ray_logs`. One that is refused leaves what an earlier one kept.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from types import FrameType
 
 import psutil
 
+from recipe.htpo import problem
 from recipe.htpo.run import processes, stop, temporary
 from recipe.htpo.run.failure import show_failure
 from recipe.htpo.run.metrics_log import read_steps, validation_accuracy
@@ -90,12 +91,14 @@ def supervise(command: list[str], output_dir: Path) -> int:
         finally:
             _ignore_signals()
             tree.end()
-        if child.returncode not in (0, stop.EXIT_CODE) and not received:
+        refused = child.returncode == problem.EXIT_CODE
+        if child.returncode not in (0, stop.EXIT_CODE) and not refused and not received:
             _keep_ray_logs(own, output_dir)
     progress.update()
-    # A full disk may be why the run ended.
-    with contextlib.suppress(OSError):
-        write_atomic(output_dir / STATS_FILE, json.dumps({"peak_pss_bytes": tree.peak_bytes}).encode() + b"\n")
+    if not refused:
+        # A full disk may be why the run ended.
+        with contextlib.suppress(OSError):
+            write_atomic(output_dir / STATS_FILE, json.dumps({"peak_pss_bytes": tree.peak_bytes}).encode() + b"\n")
     code = 128 + received[0] if received else int(child.returncode)
     if code == stop.EXIT_CODE:
         print("the run has saved and stopped, as it was asked to; the same command continues it", flush=True)

@@ -109,6 +109,27 @@ def test_time_and_memory(run_dir):
     ]
 
 
+def test_time_is_that_of_the_last_start(run_dir):
+    """The steps of earlier ones were not trained in its time."""
+    with next_metrics_file(run_dir).open("w") as stream:
+        stream.write(json.dumps({"step": 4, "data": {"timing_s/step": 2.0, "timing_s/testing": 1.0}}) + "\n")
+    (run_dir / report.PHASES_FILE).write_text("training\t4\n")
+    rows = dict(cells(report.time_table(read_steps(run_dir), run_dir)))
+    assert [rows[name] for name in rows if "of it" in name] == ["2 s", "1 s", "1 s"]
+    assert rows["mean of a step: step"] == "2.00 s"
+    # That start recorded nothing, and the newest file is another's.
+    (run_dir / report.PHASES_FILE).write_text("training\t1\n")
+    rows = dict(cells(report.time_table(read_steps(run_dir), run_dir)))
+    assert rows["training"] == "1 s" and not [name for name in rows if "of it" in name]
+
+
+def test_damaged_records_of_time_and_memory_are_left_out(run_dir):
+    (run_dir / report.PHASES_FILE).write_text("environment\t12\ndata\t\ntrai")
+    (run_dir / STATS_FILE).write_text("")
+    names = list(dict(cells(report.time_table(read_steps(run_dir), run_dir))))
+    assert names == ["environment", "mean of a step: step", "mean of a step: gen"]
+
+
 def test_the_command_prints_the_table_and_draws_the_curves(run_dir, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["report", str(run_dir)])
     assert report.main() == 0

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
+from recipe.htpo.problem import EXIT_CODE
 from recipe.htpo.run import supervise
 from recipe.htpo.run.supervise import RAY_LOGS, STATS_FILE, _environment
 
@@ -229,6 +230,14 @@ def test_temporary_files_go_and_a_failed_starts_ray_logs_are_kept(tmp_path, monk
     assert finish(start(output_dir, LEAVES + "sys.exit(3)"))[0] == 3
     assert (output_dir / RAY_LOGS / "session_1_2" / "raylet.out").read_text() == "why"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+
+
+def test_a_refused_start_leaves_what_an_earlier_one_kept(tmp_path):
+    assert finish(start(tmp_path, LEAVES + "sys.exit(3)"))[0] == 3
+    (tmp_path / STATS_FILE).write_text("of the run")
+    assert finish(start(tmp_path, "raise SystemExit(2)"))[0] == EXIT_CODE == 2
+    assert (tmp_path / RAY_LOGS / "session_1_2" / "raylet.out").read_text() == "why"
+    assert (tmp_path / STATS_FILE).read_text() == "of the run"
 
 
 def test_the_next_start_removes_and_ends_what_a_killed_supervisor_left(tmp_path, monkeypatch):
