@@ -7,6 +7,7 @@ A row has the field, the condition under which it is refused, the message and th
 """
 
 from collections.abc import Callable, Iterator
+from math import inf
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -49,11 +50,20 @@ FULL_PRECISION = {
 # verl's default, and megatron-core's.
 ADAM_BETAS = [0.9, 0.999]
 NO_CRITIC = "set algorithm.adv_estimator=htpo and critic.enable=null"
+# Those of verl's `kl_penalty`; with + the gradient is that of k2.
+KL_ESTIMATORS = ("kl", "k1", "abs", "mse", "k2", "low_var_kl", "k3")
+# Numbers that the recipe's reward has for every response, and verl's name of the reward itself.
+REWARD = "pkg://recipe.htpo.reward"
+REWARD_METRICS = ("acc", "score", "reward")
 # What a loss was made for, or forces.
 LOSS_AGGREGATION = {"gspo": "seq-mean-token-mean", "sapo": "seq-mean-token-mean"}
-# Rules whose gradient by log-probability does not end where a token's probability has fallen, and where they apply.
-UNBOUNDED_RULES = ("penalize", "keep_gradient")
+# Rules that push a token down whose probability has fallen, without end, and where they apply. `released_penalize` and
+# `signfix_encourage` push it up again.
+UNBOUNDED_RULES = ("penalize", "keep_gradient", "released_encourage", "signfix_penalize")
 UNBOUNDED_REGIONS = ("all", "below", "outside")
+# Rules that are PPO's where the ratio is 1, whatever their region.
+PPO_AT_ONE = ("invert_ratio", "released_encourage", "released_penalize", "signfix_encourage", "signfix_penalize")
+OFF_ONE = ("above", "below", "outside")
 
 # With these on, the old policy's forward pass has nothing to score tokens by -> what it lacks.
 SCORES_LACK = {
@@ -142,6 +152,35 @@ def _unbounded(cell: CellConfig) -> bool:
     return cell.rule in UNBOUNDED_RULES and cell.region in UNBOUNDED_REGIONS and cell.floor == 0
 
 
+def _ppo_at_one(cell: CellConfig) -> bool:
+    off_one = cell.region in OFF_ONE or cell.gate == "ratio_and_sign"
+    return cell.rule != "ppo" and (cell.rule in PPO_AT_ONE or off_one)
+
+
+def _no_number(fits: Callable[[float], bool], null: bool = False) -> Callable[[Settings], bool]:
+    def wrong(s: Settings) -> bool:
+        number = isinstance(s.value, int | float) and not isinstance(s.value, bool)
+        return not (fits(s.value) if number else null and s.value is None)
+
+    return wrong
+
+
+def _no_clip(fits: Callable[[float], bool], *losses: str) -> Callable[[Settings], bool]:
+    wrong = _no_number(fits)
+    return lambda s: s.loss in losses and wrong(s)
+
+
+def _no_estimator(s: Settings) -> list[str]:
+    from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY
+
+    names = {"htpo", *map(str, ADV_ESTIMATOR_REGISTRY)}
+    return [] if s.value in names else sorted(names - {"gae"})
+
+
+def _no_kl_estimator(s: Settings) -> bool:
+    return str(s.value).removesuffix("+") not in KL_ESTIMATORS
+
+
 # fmt: off
 # Whatever engine trains.
 GENERAL = (
@@ -176,6 +215,33 @@ GENERAL = (
         lambda s: not s.value and s.weights is not None and "rollout_log_prob" in s.weights.needs,
         "is False, but objective.weights={weights.name} compares the sampler's log-probabilities with the trainer's",
         "set it to True"),
+    # What would end the run only after its processes have started, or its first generation
+    Key("htpo.watchdog_timeout_s", _no_number(lambda v: 0 < v < inf), "is {value}",
+        "set it to a number of seconds above 0"),
+    Key("htpo.deadline_margin_s", _no_number(lambda v: 0 <= v < inf), "is {value}",
+        "set it to a number of seconds, 0 or more"),
+    Key("htpo.replay_poll_interval_s", _no_number(lambda v: 0 < v < inf, null=True), "is {value}",
+        "set it to a number of seconds above 0, or null"),
+    Key("htpo.max_failed_rollouts", _no_number(lambda v: 0 <= v <= 1), "is {value}", "set it to a share from 0 to 1"),
+    Key("htpo.gpu_memory_gib", _no_number(lambda v: 0 < v < inf), "is {value}", "set it to a number of GiB above 0"),
+    Key(f"{ACTOR}.clip_ratio_low", _no_clip(lambda v: 0 <= v < 1, "htpo"), "is {value}", "set it to a width in [0, 1)"),
+    Key(f"{ACTOR}.clip_ratio_high", _no_clip(lambda v: 0 <= v < inf, "htpo"), "is {value}",
+        "set it to a width of 0 or more"),
+    Key(f"{ACTOR}.clip_ratio_c", _no_clip(lambda v: v > 1, "htpo", "vanilla"), "is {value}",
+        "set it to a ratio above 1; the dual clip is off far above those that occur, such as 1e9"),
+    Key("algorithm.adv_estimator", _no_estimator, "is {value}, which no advantage estimator is called",
+        "use htpo, or another of {found}"),
+    Key("algorithm.filter_groups.metric",
+        lambda s: s.config.algorithm.filter_groups.enable and s.reward.custom_reward_function.path == REWARD
+        and s.value not in REWARD_METRICS,
+        "is {value}, which the reward function does not return", f"use acc (or {', '.join(REWARD_METRICS[1:])})"),
+    Key("algorithm.filter_groups.max_num_gen_batches",
+        lambda s: not isinstance(s.value, int) or s.value < 0, "is {value}",
+        "set it to a number of generation batches, or 0 for no limit"),
+    Key(f"{ACTOR}.kl_loss_type", lambda s: s.actor.use_kl_loss and _no_kl_estimator(s), "is {value}",
+        f"use one of {', '.join(KL_ESTIMATORS)}, with or without +"),
+    Key("algorithm.kl_penalty", lambda s: s.config.algorithm.use_kl_in_reward and _no_kl_estimator(s), "is {value}",
+        f"use one of {', '.join(KL_ESTIMATORS)}, with or without +"),
     Key("distillation.enabled", lambda s: s.value is True,
         "is True, but the HTPO loss replaces the one in which verl distils, so nothing would be distilled",
         "set it to False"),
@@ -222,7 +288,7 @@ ENGINE = (
         "is {value}, which dynamic sampling overrides with 1",
         "set algorithm.filter_groups.max_inflight_gen_batches: prompts in flight, in training batches"),
     Key("algorithm.filter_groups.max_num_gen_batches",
-        lambda s: s.config.algorithm.filter_groups.enable and s.value > 0 and s.ahead and s.value <= s.ahead + 1,
+        lambda s: s.config.algorithm.filter_groups.enable and s.ahead and s.value in range(1, s.ahead + 2),
         "is {value}, but the {ahead} batches that are generated ahead (num_warmup_batches) and the step's own count "
         "already, so no prompt could be replaced", "set it to {ahead_and_refill} or more, or 0 for no limit"),
     Key(f"{ROLLOUT}.name", lambda s: s.value != "vllm", "is {value}, which HTPO was not run with", "use vllm"),
@@ -338,6 +404,9 @@ WARNINGS = (
         "floor is 0 with {updates} updates per batch: the term pushes a token on that has already fallen, without end, "
         "and small models collapse so (docs/objectives.md). It concerns {found}",
         "set a floor (0.7), a smaller scale, or objective=htpo"),
+    Key("objective.cells", lambda s: s.updates == 1 and s.loss == "htpo" and s.cells(_ppo_at_one),
+        "with one update per batch the ratio is 1, where the rules of these rows are PPO's and never act: {found}",
+        f"set {ACTOR}.ppo_mini_batch_size below data.train_batch_size, ppo_epochs above 1, or objective=dapo"),
     Key("objective.weights", lambda s: s.weights is not None and s.weights.name == "asymre" and s.loss != "gpg",
         "asymre is for a loss without ratio and clip, and policy_loss.loss_mode is {loss}",
         f"set objective=dapo {LOSS_MODE}=gpg"),

@@ -32,7 +32,7 @@ from recipe.htpo.preflight.plan.memory import (
     training_phases,
 )
 from recipe.htpo.preflight.plan.plan import GIB, NODES, make_plan
-from recipe.htpo.preflight.plan.show import print_plan
+from recipe.htpo.preflight.plan.show import print_plan, print_summary
 from recipe.htpo.preflight.plan.step_time import (
     DECODE_SHARE,
     HBM_BYTES,
@@ -238,6 +238,15 @@ def test_work_of_a_step(plan):
     assert topology.data * topology.model_parallel == topology.world
     assert work.responses_per_rank_and_update * topology.data == 512
     assert topology.rollout_replicas * topology.rollout_replica == topology.world
+
+
+def test_updates_of_a_step_are_those_of_all_its_epochs(capsys):
+    config = composed(["layout=fsdp/qwen3_8b", "actor_rollout_ref.actor.ppo_epochs=3"])
+    assert make_plan(config).work.updates == 12
+    print_summary(config)
+    shown = capsys.readouterr().out
+    (row,) = [line for line in shown.splitlines() if "updates per step" in line]
+    assert row.split()[-2:-1] == ["12"] and "; 12 updates" in shown
 
 
 WORK = Work(128, 2048, prompt_tokens=2048, response_tokens=20480, ppo_epochs=1, updates=4,

@@ -9,6 +9,7 @@ from copy import deepcopy
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 from preflight_support import assert_refused, case_id, composed, the_problem
@@ -16,10 +17,10 @@ from preflight_support import assert_refused, case_id, composed, the_problem
 from recipe.htpo.config import compose
 from recipe.htpo.lab.model import make_model, make_tokenizer
 from recipe.htpo.main_htpo import main as train_main
-from recipe.htpo.objective import preset_names
+from recipe.htpo.objective import CELL_NAMES, TokenGroups, load_preset, preset_names, rule_names, token_loss
 from recipe.htpo.preflight import EXIT_CODE, config_problems, find_problems
 from recipe.htpo.preflight.__main__ import main as preflight_main
-from recipe.htpo.preflight.keys import LEGACY_KEYS, check_warnings
+from recipe.htpo.preflight.keys import LEGACY_KEYS, UNBOUNDED_RULES, check_warnings
 from recipe.htpo.run.record import write_config
 
 ACTOR = "actor_rollout_ref.actor"
@@ -61,9 +62,43 @@ def test_an_unbounded_penalty_with_several_updates_is_warned_of(sound):
     assert warnings("objective=ce_gppo")
     floors = [f"objective.cells.{name}.floor=0.7" for name in ("hard_wrong_high", "easy_wrong_high")]
     assert warnings("objective=htpo_paper", *floors) == []
-    assert (
-        warnings("objective=htpo_paper", "actor_rollout_ref.actor.ppo_mini_batch_size=${data.train_batch_size}") == []
-    )
+    (released,) = warnings("objective=htpo_released")
+    assert "It concerns hard_correct_high\n" in released
+    (turned,) = warnings("objective=htpo_released_signfix")
+    assert "It concerns hard_wrong_high, easy_wrong_high\n" in turned
+
+
+@pytest.mark.parametrize("rule", rule_names())
+def test_the_rules_that_are_warned_of_are_those_that_push_a_fallen_token_down(rule):
+    """At the signs that their groups have: a correct answer's, for those that encourage; a wrong one's."""
+    group, advantage = (2, 1.0) if "encourage" in rule else (4, -1.0)
+    config = load_preset("dapo", {"cells": {CELL_NAMES[group - 1]: {"rule": rule, "region": "outside"}}})
+    log_prob, one = torch.tensor([-9.0], requires_grad=True), torch.ones(1)
+    groups = TokenGroups.decode(torch.tensor([group]))
+    token_loss(log_prob, 0 * one, advantage * one, one, groups, config, 0.2, 0.28, 10.0).loss.sum().backward()
+    assert (log_prob.grad.item() > 0) == (rule in UNBOUNDED_RULES)
+
+
+def test_one_update_per_batch_is_warned_of_where_rules_need_a_ratio(sound):
+    """Then every ratio is 1; what acts there too, and verl's losses, are not concerned."""
+    one = "actor_rollout_ref.actor.ppo_mini_batch_size=${data.train_batch_size}"
+
+    def warnings(*overrides):
+        return [str(warning) for warning in check_warnings(composed([*sound, one, *overrides]))]
+
+    (warning,) = warnings()
+    assert "never act: hard_wrong_high\n" in warning and "ppo_mini_batch_size below" in warning
+    for preset, rows in (
+        ("htpo_paper", "hard_correct_high, hard_wrong_high, easy_wrong_high"),
+        ("htpo_released", "hard_correct_high, hard_wrong_high, easy_wrong_high"),
+        ("ce_gppo", ", ".join(CELL_NAMES)),
+        ("aspo", ", ".join(CELL_NAMES)),
+    ):
+        (warning,) = warnings(f"objective={preset}")
+        assert f"never act: {rows}\n" in warning
+    for preset in ("dapo", "htpo_paper_literal", "entropy_80_20", "gspo"):
+        assert warnings(f"objective={preset}") == []
+    assert warnings("actor_rollout_ref.actor.ppo_epochs=2") == []
 
 
 def test_asymre_with_a_clipped_loss_is_warned_of(sound):
@@ -92,6 +127,38 @@ CONFIGURATION = [
     (["htpo.dump_tokens.steps=[0]"], "htpo.dump_tokens", "a list of steps from 1", "correct the field"),
     (["htpo.dump_tokens.prompts=0"], "htpo.dump_tokens", "at least 1, or null for all", "correct the field"),
     (["+objective.cells.hard_correct_high.regoin=up"], "objective", "unknown keys: regoin", "correct the field"),
+    (["htpo.watchdog_timeout_s=0"], "htpo.watchdog_timeout_s", "is 0", "above 0"),
+    (["htpo.watchdog_timeout_s=-5"], "htpo.watchdog_timeout_s", "is -5", "above 0"),
+    (["htpo.watchdog_timeout_s=abc"], "htpo.watchdog_timeout_s", "is abc", "number of seconds"),
+    (["htpo.replay_poll_interval_s=-1"], "htpo.replay_poll_interval_s", "is -1", "or null"),
+    (["htpo.max_failed_rollouts=-1"], "htpo.max_failed_rollouts", "is -1", "from 0 to 1"),
+    (["htpo.deadline_margin_s=abc"], "htpo.deadline_margin_s", "is abc", "0 or more"),
+    (["htpo.gpu_memory_gib=abc"], "htpo.gpu_memory_gib", "is abc", "above 0"),
+    ([f"{ACTOR}.clip_ratio_low=1.2"], f"{ACTOR}.clip_ratio_low", "is 1.2", "[0, 1)"),
+    ([f"{ACTOR}.clip_ratio_low=-0.1"], f"{ACTOR}.clip_ratio_low", "is -0.1", "[0, 1)"),
+    ([f"{ACTOR}.clip_ratio_high=-0.1"], f"{ACTOR}.clip_ratio_high", "is -0.1", "0 or more"),
+    ([f"{ACTOR}.clip_ratio_c=1.0"], f"{ACTOR}.clip_ratio_c", "is 1.0", "above 1"),
+    (
+        ["objective=dapo", f"{ACTOR}.policy_loss.loss_mode=vanilla", f"{ACTOR}.clip_ratio_c=0.5"],
+        f"{ACTOR}.clip_ratio_c",
+        "is 0.5",
+        "above 1",
+    ),
+    (["algorithm.adv_estimator=htpoo"], "algorithm.adv_estimator", "is htpoo", "grpo,"),
+    (["algorithm.filter_groups.metric=foo"], "algorithm.filter_groups.metric", "is foo", "use acc"),
+    (
+        ["algorithm.filter_groups.max_num_gen_batches=null", "trainer.v1.trainer_mode=htpo_colocate_async"],
+        "algorithm.filter_groups.max_num_gen_batches",
+        "is None",
+        "0 for no limit",
+    ),
+    ([f"{ACTOR}.use_kl_loss=True", f"{ACTOR}.kl_loss_type=foo"], f"{ACTOR}.kl_loss_type", "is foo", "low_var_kl"),
+    (
+        ["algorithm.use_kl_in_reward=True", "algorithm.kl_penalty=k4+"],
+        "algorithm.kl_penalty",
+        r"is k4\+",
+        "k3, with or without",
+    ),
     (["distillation.enabled=True"], "distillation.enabled", "nothing would be distilled", "False"),
     (
         ["reward.reward_model.enable=True"],
@@ -181,6 +248,21 @@ CONFIGURATION = [
 )
 def test_broken_configuration(sound, broken, field, message, remedy):
     assert_refused(config_problems(composed([*sound, *broken])), field, message, remedy)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["htpo.replay_poll_interval_s=null", "htpo.max_failed_rollouts=0", "htpo.deadline_margin_s=0.5"],
+        [f"{ACTOR}.use_kl_loss=True", f"{ACTOR}.kl_loss_type=k3+", "algorithm.adv_estimator=rloo"],
+        # A field of that function's own result
+        ["algorithm.filter_groups.metric=mine", "reward.custom_reward_function.path=mine.py"],
+        ["algorithm.filter_groups.metric=foo", "algorithm.filter_groups.enable=False"],
+        [f"{ACTOR}.kl_loss_type=foo"],
+    ],
+)
+def test_what_is_unusual_and_sound(sound, overrides):
+    assert config_problems(composed([*sound, *overrides])) == []
 
 
 def test_model_and_data_have_no_defaults():

@@ -56,8 +56,7 @@ def print_summary(config: DictConfig) -> None:
         settings.add_row(field, "(not set)" if value is None else str(value))
     actor = config.actor_rollout_ref.actor
     updates = config.data.train_batch_size // actor.ppo_mini_batch_size * actor.ppo_epochs
-    only = "" if updates > 1 else " (HTPO then differs from DAPO by detaching only)"
-    settings.add_row("updates per step", f"{updates}{only}")
+    settings.add_row("updates per step", str(updates))
     console = Console(width=120)
     console.print(settings)
     console.print(_objectives(config))
