@@ -4,8 +4,8 @@
 
 A row (`CellConfig`) reads like a sector of the figure in arXiv 2605.08283: the named rule is the objective of the
 tokens that `region`, `gate`, `floor` and `ceiling` let through; every other token of the group keeps the full PPO
-loss. Every rule takes every parameter, so replacing only `rule` of a row always gives a valid row (`rule: ppo` makes
-the others but the detach rules irrelevant).
+loss. `rule: ppo` makes the other parameters but the detach rules irrelevant; with any other rule, one that could never
+apply or never be read is refused.
 
 The actor's clip widths and dual-clip constant are passed to `token_loss`; a row may have clip widths of its own.
 """
@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from recipe.htpo.objective.rules import check_rule
+from recipe.htpo.objective.rules import check_rule, is_outside_only, rule_reads
 from recipe.htpo.objective.weights.registry import NO_WEIGHT, WeightConfig
 
 Region = Literal["all", "inside", "above", "below", "outside"]
@@ -84,6 +84,20 @@ class CellConfig:
             raise ValueError(f"floor must be below ceiling, got {self.floor} and {self.ceiling}")
         _check_share(self, "detach_lowest", zero_allowed=True)
         _check_share(self, "detach_highest", zero_allowed=True)
+        if self.rule != "ppo":
+            _check_effect(self)
+
+    def can_apply(self, clip_ratio_low: float, clip_ratio_high: float) -> bool:
+        """Whether the rule has a ratio to apply to, with these clip widths where the row has none of its own."""
+        lower = 1 - (clip_ratio_low if self.clip_ratio_low is None else self.clip_ratio_low)
+        upper = 1 + (clip_ratio_high if self.clip_ratio_high is None else self.clip_ratio_high)
+        ceiling = math.inf if self.ceiling is None else self.ceiling
+        below, above = self.floor < lower, ceiling > upper
+        if self.region == "inside":
+            return self.floor <= upper and ceiling >= lower
+        if self.region == "all" and self.gate == "ratio":
+            return True
+        return (below and self.region != "above") or (above and self.region != "below")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,6 +227,23 @@ def _check_factor(config: Any, name: str) -> None:
         return
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
         raise ValueError(f"{name} must be a finite number of at least 0, got {value!r}")
+
+
+def _check_effect(cell: CellConfig) -> None:
+    """No parameter is without effect, whatever the clip widths."""
+    for name in ("scale", "scale_above"):
+        if getattr(cell, name) != getattr(CellConfig, name) and not rule_reads(cell.rule, name):
+            raise ValueError(f"{name} is {getattr(cell, name)}, which rule {cell.rule} does not read; leave it out")
+    if cell.region == "inside" and cell.gate == "ratio_and_sign":
+        raise ValueError(
+            "gate is ratio_and_sign, which lets no token inside the clip range through; set gate to ratio, or region "
+            "to outside"
+        )
+    if cell.region in ("all", "inside") and cell.gate == "ratio" and is_outside_only(cell.rule):
+        raise ValueError(
+            f"region is {cell.region}, but rule {cell.rule} has no term inside the clip range, so that such tokens "
+            "would get no loss; set region to outside"
+        )
 
 
 def _check_share(config: Any, name: str, *, zero_allowed: bool) -> None:

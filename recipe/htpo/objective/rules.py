@@ -72,10 +72,19 @@ Rule = Callable[[TokenTerms, Tensor, RuleParameters], RuleOutput]
 dropped but must be finite."""
 
 _RULES: dict[str, Rule] = {}
+_READS: dict[str, tuple[str, ...]] = {}
+_OUTSIDE_ONLY: set[str] = set()
 
 
-def register_rule(name: str) -> Callable[[Rule], Rule]:
+def register_rule(
+    name: str, reads: tuple[str, ...] = ("scale", "scale_above"), outside_only: bool = False
+) -> Callable[[Rule], Rule]:
     """Decorator that makes a rule available to table rows as `rule: <name>`.
+
+    Args:
+        name: what rows call it.
+        reads: fields of `RuleParameters` that it uses; a row that sets another one is refused.
+        outside_only: it has no term inside the clip range; a row that lets such tokens through is refused.
 
     Raises:
         ValueError: if the name is taken.
@@ -84,7 +93,9 @@ def register_rule(name: str) -> Callable[[Rule], Rule]:
     def decorate(rule: Rule) -> Rule:
         if name in _RULES:
             raise ValueError(f"rule {name!r} is already registered")
-        _RULES[name] = rule
+        _RULES[name], _READS[name] = rule, reads
+        if outside_only:
+            _OUTSIDE_ONLY.add(name)
         return rule
 
     return decorate
@@ -99,6 +110,16 @@ def check_rule(name: str) -> None:
     """Raise ValueError, listing the valid names, if no rule is registered under `name`."""
     if name not in rule_names():
         raise ValueError(f"unknown rule {name!r}. Valid rules: {', '.join(rule_names())}")
+
+
+def rule_reads(name: str, field: str) -> bool:
+    """Whether the rule registered under `name` uses a field of its row."""
+    return field in _READS[name]
+
+
+def is_outside_only(name: str) -> bool:
+    """Whether the rule registered under `name` has no term inside the clip range."""
+    return name in _OUTSIDE_ONLY
 
 
 def get_rule(name: str) -> Rule:
@@ -120,28 +141,28 @@ def ppo(terms: TokenTerms) -> tuple[Tensor, Tensor]:
     return q, alive
 
 
-@register_rule("encourage")
+@register_rule("encourage", reads=("scale",))
 def encourage(terms: TokenTerms, selected: Tensor, row: RuleParameters) -> RuleOutput:
     """J = scale (1 + eps_high) pi/SG[pi] A: "encourage forking tokens" in the paper's figure."""
     return RuleOutput(row.scale * (1 + terms.clip_ratio_high), 1.0, 1.0)
 
 
-@register_rule("penalize")
+@register_rule("penalize", reads=("scale",))
 def penalize(terms: TokenTerms, selected: Tensor, row: RuleParameters) -> RuleOutput:
     """J = scale (1 - eps_low) pi/SG[pi] A: "penalize forking tokens" in the paper's figure."""
     return RuleOutput(row.scale * (1 - terms.clip_ratio_low), 1.0, 1.0)
 
 
-@register_rule("keep_gradient")
+@register_rule("keep_gradient", outside_only=True)
 def keep_gradient(terms: TokenTerms, selected: Tensor, row: RuleParameters) -> RuleOutput:
     """CE-GPPO (arXiv 2509.20712): the value of the clip with the gradient kept, `scale` (1 - eps_low) pi/SG[pi] A below
-    the clip range and `scale_above` (1 + eps_high) pi/SG[pi] A above it. For `region: outside`."""
+    the clip range and `scale_above` (1 + eps_high) pi/SG[pi] A above it."""
     scale_above = row.scale if row.scale_above is None else row.scale_above
     q = (row.scale * (1 - terms.clip_ratio_low)) * terms.below
     return RuleOutput(q.add_(terms.above * (scale_above * (1 + terms.clip_ratio_high))), 1.0, 1.0)
 
 
-@register_rule("invert_ratio")
+@register_rule("invert_ratio", reads=())
 def invert_ratio(terms: TokenTerms, selected: Tensor, row: RuleParameters) -> RuleOutput:
     """ASPO (arXiv 2510.06062): 1/r instead of r where A >= 0, so that a token is raised the more the less likely it has
     become. PPO's clip ends the gradient; beyond c, of r or of 1/r, the gradient is that of c and stays. `scale` is not
@@ -155,7 +176,7 @@ def invert_ratio(terms: TokenTerms, selected: Tensor, row: RuleParameters) -> Ru
     return RuleOutput(q, alive, (terms.positive * (1 - terms.above)).add_(capped))
 
 
-@register_rule("released_encourage")
+@register_rule("released_encourage", reads=("scale",))
 def released_encourage(terms: TokenTerms, selected: Tensor, row: RuleParameters) -> RuleOutput:
     """Group 2 of the public code: +(1 + eps_high) id A above, +(1 / r) id A below, -A r inside the range.
 
@@ -166,19 +187,19 @@ def released_encourage(terms: TokenTerms, selected: Tensor, row: RuleParameters)
     return _released_encourage(terms, selected, row, sign=-1.0)
 
 
-@register_rule("released_penalize")
+@register_rule("released_penalize", reads=("scale",))
 def released_penalize(terms: TokenTerms, selected: Tensor, row: RuleParameters) -> RuleOutput:
     """Groups 4 and 8 of the public code: +(1 - eps_low) id A below the clip range, -A r elsewhere."""
     return _released_penalize(terms, row, sign=-1.0)
 
 
-@register_rule("signfix_encourage")
+@register_rule("signfix_encourage", reads=("scale",))
 def signfix_encourage(terms: TokenTerms, selected: Tensor, row: RuleParameters) -> RuleOutput:
     """`released_encourage` with the sign of both outer terms turned around."""
     return _released_encourage(terms, selected, row, sign=1.0)
 
 
-@register_rule("signfix_penalize")
+@register_rule("signfix_penalize", reads=("scale",))
 def signfix_penalize(terms: TokenTerms, selected: Tensor, row: RuleParameters) -> RuleOutput:
     """`released_penalize` with the sign of the term below the clip range turned around."""
     return _released_penalize(terms, row, sign=1.0)

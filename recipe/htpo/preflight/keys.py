@@ -170,6 +170,20 @@ def _no_clip(fits: Callable[[float], bool], *losses: str) -> Callable[[Settings]
     return lambda s: s.loss in losses and wrong(s)
 
 
+def _never_applies(name: str) -> Callable[[Settings], Any]:
+    def wrong(s: Settings) -> Any:
+        widths = s.actor.clip_ratio_low, s.actor.clip_ratio_high
+        if s.loss != "htpo" or s.objective is None or not all(isinstance(width, int | float) for width in widths):
+            return False
+        cell = getattr(s.objective.cells, name)
+        if cell.rule == "ppo" or cell.can_apply(*widths):
+            return False
+        ceiling = "none" if cell.ceiling is None else f"{cell.ceiling:g}"
+        return [f"region {cell.region}", f"floor {cell.floor:g}", f"ceiling {ceiling}"]
+
+    return wrong
+
+
 def _no_estimator(s: Settings) -> list[str]:
     from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY
 
@@ -187,6 +201,10 @@ GENERAL = (
     # The loss is the table's, or one of verl's with a configuration that asks for nothing else
     *(Key(f"objective.cells.{name}.kl_scale", _scales_no_kl(name), "scales a KL term that is off",
           f"set {ACTOR}.use_kl_loss=True, or kl_scale=1")
+      for name in CELL_NAMES),
+    *(Key(f"objective.cells.{name}", _never_applies(name),
+          "has a rule that never applies with the row's or the actor's clip widths: {found}",
+          "lower floor, raise ceiling, change region, or set rule=ppo")
       for name in CELL_NAMES),
     Key(LOSS_MODE, lambda s: s.verls_loss and _other_rows(s),
         "is {value}, so these rows of the table would have no effect: {found}",

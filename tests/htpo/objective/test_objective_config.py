@@ -5,19 +5,22 @@
 import pickle
 
 import pytest
+import torch
 import yaml
 from hydra import compose, initialize_config_dir
-from objective_batches import one_token
+from objective_batches import CLIP, one_token
 from omegaconf import OmegaConf
 
 from recipe.htpo.objective import (
     CELL_NAMES,
     ObjectiveConfig,
     RuleOutput,
+    TokenGroups,
     load_preset,
     preset_names,
     register_rule,
     rule_names,
+    token_loss,
 )
 from recipe.htpo.objective.presets import PRESET_DIR
 from recipe.htpo.objective.rules import _RULES
@@ -185,12 +188,69 @@ def test_hydra_composes_a_preset_and_one_overridden_cell(name, tmp_path):
         ({"cells": {"hard_correct_low": {"clip_ratio_low": 1.0}}}, r"clip_ratio_low must be in \[0, 1\), got 1.0"),
         ({"cells": {"hard_correct_low": {"clip_ratio_high": -0.1}}}, "clip_ratio_high must be a finite number"),
         ({"cells": {"hard_correct_low": {"kl_scale": None}}}, "kl_scale must be a finite number"),
+        (
+            {"cells": {"easy_wrong_low": {"rule": "keep_gradient"}}},
+            "easy_wrong_low: region is all, but rule keep_gradient has no term inside .* set region to outside",
+        ),
+        (
+            {"cells": {"hard_wrong_high": {"gate": "ratio_and_sign", "region": "inside"}}},
+            "hard_wrong_high: gate is ratio_and_sign, which lets no token inside .* set gate to ratio",
+        ),
+        (
+            {"cells": {"hard_wrong_high": {"scale_above": 0.5}}},
+            "scale_above is 0.5, which rule penalize does not read; leave it out",
+        ),
+        (
+            {"cells": {"hard_wrong_high": {"rule": "invert_ratio", "scale": 0.5}}},
+            "scale is 0.5, which rule invert_ratio does not read; leave it out",
+        ),
         ({"preset": ""}, "preset must be a non-empty string"),
     ],
 )
 def test_errors_name_the_field_and_the_valid_values(overrides, message):
     with pytest.raises(ValueError, match=message):
         load_preset("htpo_paper", overrides)
+
+
+def test_ppo_takes_whatever_a_row_had():
+    row = {"rule": "ppo", "region": "inside", "gate": "ratio_and_sign", "scale": 0.5, "scale_above": 0.5}
+    assert load_preset("htpo_paper", {"cells": {"hard_wrong_high": row}}).cells[4].rule == "ppo"
+
+
+def test_a_gate_by_sign_keeps_keep_gradient_outside():
+    row = {"rule": "keep_gradient", "gate": "ratio_and_sign"}
+    config = load_preset("dapo", {"cells": {"hard_wrong_high": row}})
+    assert one_token(4, 1.0, -1.0, config) == pytest.approx((1.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    "row, ratios",
+    [
+        ({"region": "below", "floor": 0.79}, [0.795]),
+        ({"region": "below", "floor": 0.8}, []),
+        ({"region": "below", "floor": 0.8, "clip_ratio_low": 0.1}, [0.85]),
+        ({"region": "above", "ceiling": 1.29}, [1.285]),
+        ({"region": "above", "ceiling": 1.28}, []),
+        ({"region": "above", "ceiling": 1.28, "clip_ratio_high": 0.2}, [1.25]),
+        ({"region": "inside", "floor": 1.28}, [1.28]),
+        ({"region": "inside", "floor": 1.29}, []),
+        ({"region": "inside", "ceiling": 0.79}, []),
+        ({"region": "outside", "floor": 0.9}, [1.5]),
+        ({"region": "outside", "ceiling": 1.2}, [0.5]),
+        ({"region": "outside", "floor": 0.9, "ceiling": 1.2}, []),
+        ({"region": "all", "floor": 0.9, "ceiling": 1.2}, [1.0]),
+        ({"region": "all", "floor": 0.9, "ceiling": 1.2, "gate": "ratio_and_sign"}, []),
+    ],
+)
+def test_a_rule_that_can_apply_does_so_somewhere(row, ratios):
+    """Of many ratios, and at those of the list in any case."""
+    config = load_preset("dapo", {"cells": {"hard_correct_high": {"rule": "encourage", **row}}})
+    ratio = torch.cat([torch.linspace(0.01, 3.0, 300, dtype=torch.float64), torch.tensor(ratios, dtype=torch.float64)])
+    ratio = ratio.repeat(2)
+    advantages = torch.where(torch.arange(len(ratio)) < len(ratio) // 2, 1.0, -1.0).double()
+    groups = TokenGroups(torch.full(ratio.shape, 2, dtype=torch.int8))
+    output = token_loss(ratio.log(), 0 * ratio, advantages, ratio > 0, groups, config, *CLIP)
+    assert config.cells[2].can_apply(*CLIP[:2]) == bool(ratios) == bool(output.replaced.any())
 
 
 def test_missing_keys_and_unknown_preset():
