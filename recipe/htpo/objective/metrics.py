@@ -16,11 +16,11 @@ from recipe.htpo.objective.config import GROUP_IDS
 from recipe.htpo.objective.loss import STATE_BITS, TokenLossOutput
 
 FALLEN_RATIO = 0.1
-"""A replaced token below this ratio has lost nine tenths of its probability within one batch, and is pushed on."""
+"""A token below this ratio has lost nine tenths of its probability within one batch."""
 
 DESTROYED_FRAC = 0.001
-"""Share of all tokens that are replaced and fallen above which a run is being destroyed. In the lab's runs that
-collapsed it was 0.4 to 2 % at the fifth step; a row with a floor above `FALLEN_RATIO` cannot have any."""
+"""Share of all tokens that are replaced, fallen and pushed down further, above which a run is being destroyed. In the
+lab's runs that collapsed it was 0.4 to 2 % at the fifth step; a row with a floor above `FALLEN_RATIO` has none."""
 
 _CORRECT = (1, 2, 5, 6)
 
@@ -42,17 +42,22 @@ def group_sums(
 
     Returns:
         `tokens/1` ... `tokens/8`, and likewise `clip`, `clip_lower`, `neg_log_ratio`, `ratio`, `replaced`,
-        `replaced_above`, `replaced_below`, `replaced_fallen`, `treated` (replaced or detached), `detach_low`,
-        `detach_high`, `sign_mismatch` (correct with A < 0 or wrong with A > 0), `abs_loss` and `abs_grad` (|loss| and
-        |gradient by log_prob| in the aggregated loss), and with `entropy` also `entropy` and `entropy_zero`.
+        `replaced_above`, `replaced_below`, `replaced_fallen` (under `FALLEN_RATIO` and pushed down further), `treated`
+        (replaced or detached), `detach_low`, `detach_high`, `sign_mismatch` (correct with A < 0 or wrong with A > 0),
+        `abs_loss` and `abs_grad` (|loss| and |gradient by log_prob| in the aggregated loss), and with `entropy` also
+        `entropy` and `entropy_zero`.
     """
-    fallen = torch.lt(output.ratio, FALLEN_RATIO, out=torch.empty_like(output.ratio)).to(torch.int16)
+    loss = output.loss.detach()
+    fallen = torch.lt(output.ratio, FALLEN_RATIO, out=torch.empty_like(output.ratio))
+    # A positive loss has a positive gradient: it pushes the token down.
+    fallen = fallen.mul_(torch.gt(loss, 0, out=torch.empty_like(loss))).to(torch.int16)
     state = torch.add(output.state, fallen, alpha=_FALLEN).flatten()
-    abs_loss = output.loss.detach().abs()
+    abs_loss = loss.abs()
     weights = {
         "tokens": None,
         "neg_log_ratio": -output.log_ratio,
-        "ratio": output.ratio,
+        # A sum of many numbers near 1 would lose in fp32 what they differ by.
+        "ratio": output.ratio - 1,
         "abs_loss": abs_loss if row_weight is None else abs_loss * row_weight,
     }
     histogram = {name: _histogram(state, weight) for name, weight in weights.items()}
@@ -60,6 +65,7 @@ def group_sums(
     sums = {"tokens": tokens.sum(0)}
     sums |= {name: tokens[_states(name, tokens.device)].sum(0) for name in _COUNTED}
     sums |= {name: values.sum(0) for name, values in histogram.items()}
+    sums["ratio"] += sums["tokens"]
     sums["abs_grad"] = histogram["abs_loss"][_states("alive", tokens.device)].sum(0)
     if entropy is not None:
         sums |= _entropy_sums(output.state & 63, entropy)
@@ -139,9 +145,10 @@ def metrics_from_sums(sums: Mapping[str, float]) -> dict[str, float]:
 
     Of all tokens: `htpo/treated_frac` (replaced or detached: not as PPO would), `htpo/replaced_frac`,
     `htpo/replaced_above_frac`, `htpo/replaced_below_frac`, `htpo/replaced_fallen_frac` (replaced with a ratio under
-    0.1), `htpo/detach_frac_low`, `htpo/detach_frac_high`, `htpo/sign_mismatch_frac` (correct with A < 0 or wrong with
-    A > 0), `htpo/entropy_zero_frac` (exactly 0), and `actor/pg_clipfrac`, `actor/pg_clipfrac_lower` and
-    `actor/ppo_kl` as verl defines them. A share of nothing is 0. Sums that are absent give no metric.
+    0.1, and pushed down further), `htpo/detach_frac_low`, `htpo/detach_frac_high`, `htpo/sign_mismatch_frac` (correct
+    with A < 0 or wrong with A > 0), `htpo/entropy_zero_frac` (exactly 0), and `actor/pg_clipfrac`,
+    `actor/pg_clipfrac_lower` and `actor/ppo_kl` as verl defines them. A share of nothing is 0. Sums that are absent
+    give no metric.
     """
 
     def total(name: str) -> float:
@@ -193,8 +200,8 @@ def destruction_warning(metrics: Mapping[str, float]) -> str | None:
     return (
         f"HTPO_FORK_TERMS_UNBOUNDED: {share:.2%} of the step's tokens have a replaced term although their probability "
         f"fell below {FALLEN_RATIO} of what it was; such a term pushes them on without end, and such runs collapse. "
-        "Set a floor or a smaller scale on the rows with `rule: penalize` (objective.cells.hard_wrong_high.floor=0.7), "
-        "or take fewer updates per batch"
+        "Set a floor or a smaller scale on the rows that push so (objective.cells.hard_wrong_high.floor=0.7), or take "
+        "fewer updates per batch"
     )
 
 

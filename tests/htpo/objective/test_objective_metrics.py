@@ -136,3 +136,35 @@ def test_fallen_tokens_that_are_pushed_on_raise_the_warning():
     assert "HTPO_FORK_TERMS_UNBOUNDED: 1.00% of the step's tokens" in destruction_warning(unbounded)
     bounded = metrics_from_sums(group_sums(token_loss(*arguments, load_preset("htpo"), *CLIP)))
     assert bounded["htpo/replaced_fallen_frac"] == 0.0 and destruction_warning(bounded) is None
+
+
+@pytest.mark.parametrize(
+    "preset, group, advantage, share",
+    [
+        # 1/r raises a token again, the more the further it has fallen; so does the released penalty.
+        ("aspo", 2, 1.0, 0.0),
+        ("htpo_released", 4, -1.0, 0.0),
+        ("htpo_released", 2, 1.0, 1.0),
+        ("htpo_released_signfix", 2, 1.0, 0.0),
+        ("htpo_released_signfix", 4, -1.0, 1.0),
+    ],
+)
+def test_only_fallen_tokens_that_are_pushed_down_count(preset, group, advantage, share):
+    log_prob = torch.full((8,), -3.0)
+    groups = TokenGroups(torch.full((8,), group, dtype=torch.int8))
+    one = torch.ones(8)
+    output = token_loss(log_prob, 0 * one, advantage * one, one, groups, load_preset(preset), *CLIP)
+    assert output.replaced.all()
+    metrics = metrics_from_sums(group_sums(output))
+    assert metrics["htpo/replaced_fallen_frac"] == share
+    assert (destruction_warning(metrics) is None) == (share == 0)
+
+
+def test_the_mean_ratio_of_many_tokens_near_1():
+    """In fp32, in which their sum has no room for what they differ by."""
+    log_prob = 4e-4 + 1e-3 * torch.randn(1 << 18, generator=torch.Generator().manual_seed(0))
+    one = torch.ones_like(log_prob)
+    groups = TokenGroups(torch.full(one.shape, 3, dtype=torch.int8))
+    output = token_loss(log_prob, 0 * one, one, one, groups, load_preset("dapo"), *CLIP)
+    mean = metrics_from_sums(group_sums(output))["htpo/ratio_group3"]
+    assert mean == pytest.approx(output.ratio.double().mean().item(), abs=1e-7)
