@@ -73,6 +73,8 @@ class Row(NamedTuple):
     call: Call
     peer: Call
     plane: int
+    against: str = "vanilla"
+    """What the peer is: the row's `ratio_to_...`."""
 
 
 class PeakMemory(TorchDispatchMode):
@@ -213,7 +215,7 @@ def weight_rows(device: torch.device) -> list[Row]:
     rows = []
     for name, options in SCORE_OPTIONS.items():
         scores, old_policy, shape, plane = score_calls(options, device)
-        rows.append(Row(name, shape, scores, old_policy, plane))
+        rows.append(Row(name, shape, scores, old_policy, plane, "lm_head"))
     for shape in SHAPES[:1]:
         data = batch(*shape, device)
         vanilla, plane = vanilla_call(data), 4 * shape[0] * shape[1]
@@ -235,11 +237,12 @@ def measure(row: Row, repeats: int, device: torch.device) -> dict[str, Any]:
                 times.append(time.perf_counter() - start)
     with PeakMemory() as memory:
         row.call()
+    ratio = statistics.median(ours / theirs for ours, theirs in zip(*seconds, strict=True))
     return {
         "name": row.name,
         "shape": row.shape,
         "ms": round(1000 * statistics.median(seconds[0]), 3),
-        "ratio": round(statistics.median(ours / theirs for ours, theirs in zip(*seconds, strict=True)), 3),
+        f"ratio_to_{row.against}": round(ratio, 3),
         "peak_planes": round(memory.peak / row.plane, 2),
     }
 
@@ -271,7 +274,7 @@ def main(argv: list[str] | None = None) -> None:
             continue
         result = measure(row, args.repeats, device)
         table.append(result)
-        print("{name:24}{shape:>14}{ms:>10.2f}{ratio:>12.2f}{peak_planes:>14}".format(**result), flush=True)
+        print("{:24}{:>14}{:>10.2f}{:>12.2f}{:>14}".format(*result.values()), flush=True)
     if args.json:
         with open(args.json, "w", encoding="utf-8") as file:
             json.dump(table, file, indent=1)

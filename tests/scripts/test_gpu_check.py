@@ -70,8 +70,15 @@ def test_the_runs_are_sound(commands, tmp_path, check, steps):
     assert config.actor_rollout_ref.actor.strategy == ("megatron" if check == "megatron" else "fsdp2")
 
 
-@pytest.mark.parametrize("what, row", [("loss", "htpo"), *(("weights", name) for name in weight_names())])
-def test_the_benchmarks_that_it_calls(tmp_path, monkeypatch, what, row):
+@pytest.mark.parametrize(
+    "what, row, shape",
+    [
+        ("loss", "htpo", "8x32"),
+        ("weights", "influence_vstar", "32x64"),
+        *(("weights", name, "8x32") for name in weight_names()),
+    ],
+)
+def test_the_benchmarks_that_it_calls(tmp_path, monkeypatch, what, row, shape):
     """One small row of each, with its peer."""
     bench = runpy.run_path(str(SCRIPTS / "bench.py"))
     threads = torch.get_num_threads()
@@ -83,7 +90,9 @@ def test_the_benchmarks_that_it_calls(tmp_path, monkeypatch, what, row):
     finally:
         torch.set_num_threads(threads)
     (result,) = json.loads((tmp_path / "rows.json").read_text())
-    assert result["name"] == row and result["ratio"] > 0 and result["ms"] > 0 and result["peak_planes"] > 0
+    ratio = "ratio_to_lm_head" if row.startswith("influence_") else "ratio_to_vanilla"
+    assert list(result) == ["name", "shape", "ms", ratio, "peak_planes"]
+    assert (result["name"], result["shape"]) == (row, shape) and all(result[key] > 0 for key in list(result)[2:])
     with pytest.raises(SystemExit):
         bench["main"]([what, "--rows", "no_such_row"])
 
