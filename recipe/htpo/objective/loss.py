@@ -87,8 +87,9 @@ def token_loss(
     """Loss of every token by the table of `config`; aggregate it with verl's `agg_loss`.
 
     Element-wise, so `[B, T]` and packed `[T_total]` tensors give the same numbers. With every row `ppo` it equals
-    verl 0.9.1's `vanilla` policy loss (`verl/trainer/ppo/core_algos.py`), and its gradient, to the last bit. Values
-    outside the response mask are ignored, even NaN.
+    verl 0.9.1's `vanilla` policy loss (`verl/trainer/ppo/core_algos.py`), and its gradient, to the last bit (but at a
+    ratio of exactly `clip_ratio_c`, where autograd halves verl's gradient). Values outside the response mask are
+    ignored, even NaN.
 
     Args:
         log_prob: current log-probability of the sampled tokens, floating; carries the gradient.

@@ -68,6 +68,16 @@ def test_dapo_is_vanilla_bit_for_bit(mode, batch, max_delta, c, weighted):
         assert metrics[name] == pytest.approx(value, rel=1e-6, abs=1e-12), name
 
 
+def test_at_the_dual_clips_constant_itself_autograd_halves_verls_gradient():
+    one = torch.ones(1, 1, dtype=torch.float64)
+    batch = {"logp": (2 * one).log(), "old": 0 * one, "adv": -one, "mask": one, "ent": one}
+    batch |= {name: torch.tensor([True]) for name in ("hard", "correct")}
+    clip = (0.2, 0.28, 2.0)
+    loss, gradient, _ = _vanilla(batch, "token-sum", clip)
+    ours, full, _, _ = _ours(batch, "dapo", "token-sum", clip)
+    assert torch.equal(ours, loss) and full.item() == 2 * gradient.item()
+
+
 @given(batch=batches())
 def test_80_20_is_vanilla_on_high_entropy_tokens_with_the_full_denominator(batch):
     loss, gradient, groups, _ = _ours(batch, "entropy_80_20", "token-sum", CLIP)

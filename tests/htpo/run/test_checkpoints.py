@@ -142,7 +142,7 @@ def test_async_trainers_need_the_queue(tmp_path):
 def test_megatron(tmp_path):
     """What the manifest names, which verl writes last: sharded state, and weights in Hugging Face's format.
 
-    A real one is read in tests/htpo/e2e/test_cpu_megatron.py.
+    A real one is read in tests/htpo/e2e/test_megatron_async.py.
     """
     path = save(tmp_path, 5)
     config = configuration(tmp_path)
