@@ -171,7 +171,8 @@ def _sharded_lacks(directory: Path) -> Iterator[str]:
     try:
         for shard in FileSystemReader(directory).read_metadata().storage_data.values():
             ends[shard.relative_path] = max(ends.get(shard.relative_path, 0), shard.offset + shard.length)
-    except Exception as error:  # Whatever a damaged pickle gives.
+    # Whatever a damaged pickle gives.
+    except Exception as error:
         yield f"{directory}: its .metadata cannot be read ({error})"
         return
     for name, end in sorted(ends.items()):
