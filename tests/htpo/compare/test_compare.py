@@ -269,8 +269,8 @@ def test_the_study_of_the_repository(tmp_path, capsys):
         "before training",
         "pass@8",
         "worse; 1 paired seed",
-        "by the band over all k",
-        "smallest pass@1 difference found with 80 %",
+        "by its own band over all k",
+        "smallest pass@1 difference found with 80 %, alone",
         "<td>worse at k = 1, 2, 4, 8</td>",
         "objective.cells.hard_wrong_high",
     ):
