@@ -4,7 +4,7 @@
 
 Prompts and seeds are drawn from populations whose mean pass@k is known; a prompt's pass rates spread over the whole
 range, as those of a model between warm-up and the end of training do. The few daily draws bound gross errors only;
-the long form holds the shares to 93..97 %, give or take two standard errors of its draws, which are 300, or as many as
+the long form holds the shares to 93..97 %, give or take three standard errors of its draws, which are 300, or as many as
 `COVERAGE_DRAWS` says: 1,000 for the figures of docs/evaluation.md.
 """
 
@@ -24,8 +24,8 @@ POPULATION = np.random.default_rng(99).normal(-0.6, 1.6, 4000)
 SHIFT = np.random.default_rng(98).normal(0.3, 0.4, 4000)
 """What training changes of them, prompt by prompt."""
 DRAWS = int(os.environ.get("COVERAGE_DRAWS", 300))
-DRAWN = 2 * (0.97 * 0.03 / DRAWS) ** 0.5
-"""Two standard errors of a share of 97 %."""
+DRAWN = 3 * (0.97 * 0.03 / DRAWS) ** 0.5
+"""Three standard errors of a share of 97 %, for there are more than fifty shares."""
 SEED_SPREAD = 0.15
 """Standard deviation of log-odds over seeds of training."""
 
