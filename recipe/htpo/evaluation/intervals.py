@@ -5,10 +5,10 @@
 Prompts are what was drawn from a population, and samples of one prompt are not independent, so the standard error is
 clustered by prompt (arXiv 2411.00640, section 2.2): that of the prompts' own means. Seeds of training are a second,
 crossed factor (analysis of variance with random effects; Searle, Casella, McCulloch, Variance Components, chapter 4).
-Both means hold what is neither the prompt's nor the seed's: it is counted with the few seeds and taken off the many
-prompts, as a difference of two variances of few seeds would often be cut to 0. An interval is Student's t with the
-degrees of freedom of the sum of both variances (Satterthwaite, 1946), so that few seeds give a wide interval. With one
-seed the interval is that of these very weights: it says nothing of training again.
+Both means hold what is neither the prompt's nor the seed's: as far as the seeds' hold it, it is counted with the few
+seeds and taken off the many prompts, as a variance of few seeds less another would often be cut to 0. An interval is
+Student's t with the degrees of freedom of the sum of both variances (Satterthwaite, 1946), so that few seeds give a
+wide interval. With one seed the interval is that of these very weights: it says nothing of training again.
 
 The interval of a rate is taken on the logit scale, as that of a proportion in a survey (Korn and Graubard, Analysis of
 Health Surveys, 1999, section 3.5): pass@k lies near 1 where k is large, and is skewed there.
@@ -144,8 +144,10 @@ def _variances(factors: Sequence[Factor], by_prompt: Floats) -> list[Part]:
             continue
         by_seed = factor.values.mean(1, keepdims=True)
         rest = factor.values - by_seed - factor.values.mean(0) + by_seed.mean(0)
-        parts.append((by_seed[:, 0].var(0, ddof=1) / seeds, seeds - 1))
-        of_prompts = of_prompts - (rest**2).sum((0, 1)) / ((seeds - 1) * (prompts - 1)) / (seeds * prompts)
+        of_seeds = by_seed[:, 0].var(0, ddof=1) / seeds
+        of_rest = (rest**2).sum((0, 1)) / ((seeds - 1) * (prompts - 1)) / (seeds * prompts)
+        parts.append((of_seeds, seeds - 1))
+        of_prompts = of_prompts - np.minimum(of_rest, of_seeds)
     return [(np.maximum(of_prompts, 0.0), prompts - 1), *parts]
 
 

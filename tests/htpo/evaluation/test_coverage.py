@@ -4,8 +4,8 @@
 
 Prompts and seeds are drawn from populations whose mean pass@k is known; a prompt's pass rates spread over the whole
 range, as those of a model between warm-up and the end of training do. The few daily draws bound gross errors only;
-the long form holds the shares to 93..97 %, give or take three standard errors of its draws, which are 300, or as many as
-`COVERAGE_DRAWS` says: 1,000 for the figures of docs/evaluation.md.
+the long form holds the shares to 93..97 %, give or take three standard errors of its draws, which are 300, or as many
+as `COVERAGE_DRAWS` says: 1,000 for the figures of docs/evaluation.md.
 """
 
 import os

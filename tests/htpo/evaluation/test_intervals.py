@@ -80,6 +80,14 @@ def test_runs_that_differ_widen_the_interval_over_seeds():
     assert wide.high - wide.low > 3 * (narrow.high - narrow.low)
 
 
+def test_seeds_that_agree_by_chance_take_nothing_off_the_prompts():
+    rng = np.random.default_rng(10)
+    values = rng.normal(0.0, 0.1, (5, 60, 1)) + rng.normal(0.0, 0.05, (1, 60, 1))
+    values -= values.mean(1, keepdims=True)
+    found = estimate([Factor(values, paired=True)], (1,))
+    assert found.standard_error[0] == pytest.approx(values.mean(0).std(ddof=1) / 60**0.5)
+
+
 def test_unpaired_seeds_may_be_of_different_number():
     rng = np.random.default_rng(7)
     rates = rng.uniform(0.2, 0.6, 60)
