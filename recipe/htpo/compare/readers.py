@@ -26,7 +26,7 @@ import yaml
 from recipe.htpo.compare.runs import LAB_METRICS, METRICS, CompareError, Curve, Run, flat
 from recipe.htpo.evaluation import Outcomes
 from recipe.htpo.lab.results import is_measured
-from recipe.htpo.run.held_out import VALIDATION_DIR
+from recipe.htpo.run.held_out import VALIDATION_DIR, read_validation
 from recipe.htpo.run.metrics_log import read_steps, validation_accuracy
 from recipe.htpo.run.record import CONFIG_FILE
 
@@ -128,16 +128,13 @@ def _named(metrics: Mapping[str, Any]) -> dict[str, float]:
 def _validation(
     path: Path, sources: Sequence[str], source_of: Mapping[str, list[tuple[str, str]]]
 ) -> dict[str, Outcomes]:
-    """Of one validation, by source; a last line that a killed process did not finish is left out."""
+    """Of one validation, by source."""
     samples: dict[str, list[tuple[str, float]]] = {}
-    lines = path.read_bytes().splitlines()
-    for number, line in enumerate(lines, start=1):
-        try:
-            entry = json.loads(line)
-        except ValueError as error:
-            if number == len(lines):
-                break
-            raise CompareError(path, f"line {number} is no JSON", "delete the line, or validate again") from error
+    try:
+        entries = list(read_validation(path))
+    except ValueError as error:
+        raise CompareError(path, str(error), "delete the line, or validate again") from error
+    for number, entry in entries:
         if lacking := [name for name in ("input", "acc") if entry.get(name) is None]:
             raise CompareError(
                 path,

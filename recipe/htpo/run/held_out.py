@@ -6,10 +6,12 @@ verl writes every validation response to `trainer.validation_data_dir`/STEP.json
 (verl/trainer/ppo/v1/trainer_base.py, `_dump_generations`), with the verifier's `acc`.
 """
 
+import json
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-import orjson
+from typing import Any
 
 from recipe.htpo.evaluation import Outcomes, common_prompts, difference
 
@@ -36,6 +38,9 @@ def change(output_dir: str | Path) -> Change | None:
     """What the first and the last validation of a run say; None where there are not two.
 
     The interval is that of the difference paired by prompt (evaluation/intervals.py). It says nothing of other seeds.
+
+    Raises:
+        ValueError: a line of a validation cannot be read; names file, line and remedy.
     """
     validations = sorted(
         (int(path.stem), path) for path in (Path(output_dir) / VALIDATION_DIR).glob("*.jsonl") if path.stem.isdigit()
@@ -61,14 +66,34 @@ def change(output_dir: str | Path) -> Change | None:
     )
 
 
-def _outcomes(path: Path) -> Outcomes:
-    """Of one validation, by the prompt's text; a line that a killed process did not finish is left out."""
-    samples = []
-    for line in path.read_bytes().splitlines():
+def read_validation(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Number and entry of each line of a validation; a last line that a killed process did not finish is left out.
+
+    Raises:
+        ValueError: another line is no JSON; names the line.
+    """
+    lines = path.read_bytes().splitlines()
+    for number, line in enumerate(lines, start=1):
         try:
-            entry = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            continue
-        if entry.get("acc") is not None:
-            samples.append((entry["input"], float(entry["acc"])))
+            entry = json.loads(line)
+        except ValueError as error:
+            if number == len(lines):
+                return
+            raise ValueError(f"line {number} is no JSON") from error
+        yield number, entry
+
+
+def _outcomes(path: Path) -> Outcomes:
+    """Of one validation, by the prompt's text."""
+    samples = []
+    try:
+        for number, entry in read_validation(path):
+            acc = entry.get("acc")
+            if acc is None:
+                continue
+            if math.isnan(acc):
+                raise ValueError(f"line {number}, field acc: {acc} is neither right nor wrong")
+            samples.append((entry["input"], float(acc)))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; delete the line, or validate again") from error
     return Outcomes.of_samples(samples)

@@ -44,12 +44,16 @@ def main() -> int:
         print(f"{output_dir}: no metrics of a run there; give the run's htpo.output_dir", file=sys.stderr)
         return 2
     curves = draw_curves(steps, output_dir / CURVES_FILE)
-    held_out = change(output_dir)
+    try:
+        held_out = change(output_dir)
+        said = verdict(held_out)
+    except ValueError as error:
+        held_out, said = None, f"verdict: none; {error}"
     console = Console()
     console.print(accuracy_table(steps, held_out))
     console.print(treatment_table(steps))
     console.print(time_table(steps, output_dir))
-    for line in (verdict(held_out), *pointers(output_dir, curves)):
+    for line in (said, *pointers(output_dir, curves)):
         console.print(line, soft_wrap=True)
     return 0
 

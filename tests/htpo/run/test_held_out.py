@@ -58,3 +58,15 @@ def test_a_line_that_was_not_finished_is_left_out(tmp_path):
     assert (found.before, found.after, found.responses) == (1.0, 1.0, 1)
     # Two prompts that did not change are no certainty.
     assert found.low < -0.5 and found.high > 0.5
+
+
+@pytest.mark.parametrize(
+    "line, says", [('{"input": "1+1", "acc', "is no JSON"), ('{"input": "1+1", "acc": NaN}', "field acc: nan")]
+)
+def test_another_damaged_line_is_named(tmp_path, line, says):
+    for step in (0, 1):
+        dump(tmp_path, step, {"1+1": [1.0], "2+2": [1.0]})
+    file = tmp_path / VALIDATION_DIR / "1.jsonl"
+    file.write_text(f"{line}\n{file.read_text()}")
+    with pytest.raises(ValueError, match=rf"1\.jsonl: line 1.*{says}.*; delete the line, or validate again"):
+        change(tmp_path)

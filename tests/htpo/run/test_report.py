@@ -146,6 +146,16 @@ def test_the_command_prints_the_table_and_draws_the_curves(run_dir, monkeypatch,
     assert set(report.GROUP_COLOURS) <= drawn
 
 
+def test_a_damaged_validation_costs_the_verdict_only(run_dir, monkeypatch, capsys):
+    (run_dir / VALIDATION_DIR).mkdir()
+    for step in (0, 1):
+        (run_dir / VALIDATION_DIR / f"{step}.jsonl").write_text("{\n{}\n")
+    monkeypatch.setattr(sys, "argv", ["report", str(run_dir)])
+    assert report.main() == 0
+    output = capsys.readouterr().out
+    assert "0.jsonl: line 1 is no JSON" in output and "tokens treated unlike PPO" in output
+
+
 def test_a_run_that_was_only_validated(tmp_path, monkeypatch):
     monkeypatch.setenv("VERL_FILE_LOGGER_PATH", str(next_metrics_file(tmp_path)))
     logger = FileLogger("project", "run")
