@@ -40,21 +40,27 @@ tests() {
   if ((code != 0 && code != 5)); then failed+=("$name"); fi
 }
 
-say "lint and types"
+say "lint; types, beside the tests"
 "$python" -m ruff check .
 "$python" -m ruff format --check .
 "$(dirname "$python")/shellcheck" scripts/*.sh scripts/ray_cluster/*.sh scripts/ray_cluster/*.sbatch .ci/run
-"$python" -m mypy
+mkdir -p .cache
+"$python" -m mypy &>.cache/types.log &
+types=$!
+background=("$types")
+# An interrupt does not reach what runs in the background.
+trap 'kill "${background[@]}" 2>/dev/null || true' EXIT
 
 say "tests without a training stack"
 tests quick -m "$quick" -n "$workers" --dist loadfile
+wait "$types" || failed+=("types")
+say "types"
+cat .cache/types.log
 if ! "$fast"; then
   # The end-to-end runs start from the demo's warm model; most of what runs beside its making waits.
-  mkdir -p .cache
   "$python" -m recipe.htpo.lab.warmup --out .cache/demo_model --evaluation-prompts 0 &>.cache/warm_up.log &
   warm_up=$!
-  # An interrupt does not reach what runs in the background.
-  trap 'kill "$warm_up" 2>/dev/null || true' EXIT
+  background+=("$warm_up")
   say "tests that mostly wait: Ray clusters, browsers, simulations"
   tests slow -m slow -n "$((workers + 1))" --dist loadgroup
   say "engines and end-to-end runs"

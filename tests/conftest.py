@@ -6,10 +6,14 @@
 `--fast`).
 """
 
+import gc
 import os
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# An eighth of the time went into looking for garbage.
+gc.set_threshold(50_000, 50, 50)
 
 for name, examples in (("daily", 10), ("ci", 60)):
     settings.register_profile(
