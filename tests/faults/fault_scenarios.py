@@ -185,8 +185,9 @@ def one_fault(
 
 
 def reason(log: str) -> str:
-    """The last error that a log names."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", log)
+    """The last error that a log names; one in a warning, as vLLM's on its tokenizer in every start, is none."""
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", log).splitlines()
+    plain = "\n".join(line for line in lines if " WARNING " not in line)
     found = re.findall(r"(?:HTPO watchdog: [^;]*|the disk of .* is full|\b(?:\w+\.)*\w*(?:Error|Exception): .*)", plain)
     return found[-1].strip()[:200] if found else "no reason in the log"
 

@@ -52,7 +52,7 @@ def test_the_reason_is_the_last_error_of_the_log():
     assert fault_scenarios.reason(log + "HTPO watchdog: no progress for 3 s in x; y") == (
         "HTPO watchdog: no progress for 3 s in x"
     )
-    assert fault_scenarios.reason("all is well") == "no reason in the log"
+    assert fault_scenarios.reason("(pid=1) WARNING [base.py:1] ValueError: harmless") == "no reason in the log"
 
 
 def test_the_table_counts_kills_without_findings():
