@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A file whose time of change says that a run is at work.
 
-An update is one remote call for the trainer, however many micro-batches it has, and a wave of long responses one wait,
-however many tokens they have. The training workers touch the file after each micro-batch (seams/loss.py), the rollout
-servers after each step of their engine that made tokens (seams/rollout_beat.py); the trainer's watchdog looks at its
-time. Where these share no file system with the trainer, the watchdog sees the phases and whole responses only.
+An update or a pass for log-probabilities is one remote call for the trainer, however many micro-batches it has, and a
+wave of long responses one wait, however many tokens they have. The training engines touch the file before each
+micro-batch (seams/engine_beat.py), the rollout servers after each step of their engine that made tokens
+(seams/rollout_beat.py); the trainer's watchdog looks at its time. Where these share no file system with the trainer,
+the watchdog sees the phases and whole responses only.
 """
 
 import os

@@ -35,7 +35,7 @@ else:
     _Engine = object
 
 MODEL_TYPE = "htpo_language_model"
-"""Under which verl's engine registry has the engines that score (`actor_rollout_ref.model.model_type`)."""
+"""Under which verl's engine registry has HTPO's engines (`actor_rollout_ref.model.model_type`)."""
 
 # What the trainer sends along: the non-tensor `WeightConfig.score_options` (without them, the pass is verl's own), and
 # per row the prompt (-1: not counted) and the verdict.

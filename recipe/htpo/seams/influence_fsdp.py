@@ -13,13 +13,14 @@ from torch.utils.hooks import RemovableHandle
 from verl.workers.engine.base import EngineRegistry
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
+from recipe.htpo.seams.engine_beat import EngineBeat
 from recipe.htpo.seams.head_inputs import PART, HeadInputs
 from recipe.htpo.seams.influence import MODEL_TYPE, InfluencePass, Ranks
 
 
 @EngineRegistry.register(model_type=MODEL_TYPE, backend=["fsdp", "fsdp2"], device=["cuda", "npu"])
-class InfluenceFSDPEngine(InfluencePass, FSDPEngineWithLMHead):
-    """verl's FSDP engine, and the scores."""
+class InfluenceFSDPEngine(EngineBeat, InfluencePass, FSDPEngineWithLMHead):
+    """verl's FSDP engine, its heartbeat, and the scores."""
 
     def _watch_head(self, inputs: HeadInputs) -> RemovableHandle:
         head = self.module.get_output_embeddings()

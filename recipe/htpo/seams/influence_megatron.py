@@ -15,6 +15,7 @@ from verl.utils.megatron_utils import unwrap_model
 from verl.workers.engine.base import EngineRegistry
 from verl.workers.engine.megatron.transformer_impl import MegatronEngineWithLMHead
 
+from recipe.htpo.seams.engine_beat import EngineBeat
 from recipe.htpo.seams.head_inputs import PART, HeadInputs
 from recipe.htpo.seams.influence import MODEL_TYPE, InfluencePass, Ranks
 
@@ -22,8 +23,8 @@ _SLOTS = "htpo_slots"
 
 
 @EngineRegistry.register(model_type=MODEL_TYPE, backend="megatron")
-class InfluenceMegatronEngine(InfluencePass, MegatronEngineWithLMHead):
-    """verl's Megatron engine, and the scores."""
+class InfluenceMegatronEngine(EngineBeat, InfluencePass, MegatronEngineWithLMHead):
+    """verl's Megatron engine, its heartbeat, and the scores."""
 
     def _watch_head(self, inputs: HeadInputs) -> RemovableHandle | None:
         if self.engine_config.dynamic_context_parallel or self.model_config.mtp.enable:

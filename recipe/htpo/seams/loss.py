@@ -27,7 +27,6 @@ from verl.workers.utils.padding import no_padding_2_padding
 
 from recipe.htpo.objective import ObjectiveConfig, TokenGroups, group_sums, partition, token_loss
 from recipe.htpo.objective.config import GROUP_IDS
-from recipe.htpo.run import heartbeat
 from recipe.htpo.seams.tokens import DUMP_FIELD, PartWriter
 
 # Jagged int8 field that the trainer writes for the loss: the code of every response token (`TokenGroups`). Where the
@@ -78,7 +77,6 @@ def htpo_loss(
     Returns:
         0-dim loss and metrics; group sums are `Metric`s with SUM aggregation under `htpo_sums/`.
     """
-    heartbeat.beat()
     if config.entropy_coeff == 0:
         # ppo_loss would multiply it by zero, which keeps its graph alive and turns one NaN into a NaN loss.
         verl_output = {name: value for name, value in model_output.items() if name != "entropy"}

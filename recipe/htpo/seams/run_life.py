@@ -35,7 +35,7 @@ class RunLifeMixin(PPOTrainer):
 
     def _progress(self) -> tuple[tuple[int, int], float]:
         """What changes while the trainer waits: responses and prompts that verl's replay buffer has seen, training and
-        validation alike, and the last micro-batch of an update or tokens of a rollout server. Of a custom sampler's
+        validation alike, and the last micro-batch of an engine or tokens of a rollout server. Of a custom sampler's
         buffer the latter only."""
         buffer = self.replay_buffer
         seen = buffer.seen if isinstance(buffer, CountsEvictions) else (0, 0)

@@ -20,6 +20,7 @@ from verl.utils.config import omega_conf_to_dataclass
 from recipe.htpo.config import dump_config, objective_config
 from recipe.htpo.objective import destruction_warning, metrics_from_sums
 from recipe.htpo.seams.groups import split_tokens
+from recipe.htpo.seams.influence import MODEL_TYPE
 from recipe.htpo.seams.loss import GROUPS_FIELD, LOSS_MODE, SUMS_PREFIX, htpo_loss
 from recipe.htpo.seams.responses import COUNTS, DroppedGroups, ResponseFacts
 from recipe.htpo.seams.run_life import RunLifeMixin
@@ -46,6 +47,8 @@ class HTPOTrainerMixin(RunLifeMixin, ValidationMixin, WeightsMixin):
             if config.algorithm.adv_estimator == "htpo":
                 # The same advantage, under the name for which verl compares the final outputs of sessions only.
                 config.algorithm.adv_estimator = "grpo"
+            # verl's engines, with a heartbeat and the scores of `objective.weights`.
+            config.actor_rollout_ref.model.model_type = MODEL_TYPE
         self.objective = objective_config(config)
         self._counts: dict[str, float] = defaultdict(float)
         super().__init__(config)

@@ -6,14 +6,13 @@ from typing import Any
 
 import torch
 import transfer_queue as tq
-from omegaconf import open_dict
 from tensordict import TensorDict
 from torch import Tensor
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 
 from recipe.htpo.config import objective_config
-from recipe.htpo.seams.influence import CORRECT_FIELD, MODEL_TYPE, OPTIONS, PROMPT_FIELD, SECONDS_FIELD
+from recipe.htpo.seams.influence import CORRECT_FIELD, OPTIONS, PROMPT_FIELD, SECONDS_FIELD
 from recipe.htpo.seams.responses import ResponseFacts
 from recipe.htpo.seams.weights import weigh, weight_fields
 
@@ -27,9 +26,6 @@ class WeightsMixin(PPOTrainer):
     def __init__(self, config: Any) -> None:
         self._weights = objective_config(config).weights
         self._score_options = None if self._weights is None else self._weights.score_options
-        if self._score_options is not None:
-            with open_dict(config):
-                config.actor_rollout_ref.model.model_type = MODEL_TYPE
         super().__init__(config)
 
     def _compute_old_log_prob(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:

@@ -39,6 +39,7 @@ from verl.workers.utils.padding import response_from_nested
 
 import recipe.htpo.seams.loss as loss_module
 from recipe.htpo.objective import load_preset
+from recipe.htpo.run import heartbeat
 from recipe.htpo.seams.groups import split_tokens
 from recipe.htpo.seams.influence import (
     ANCHOR_FIELD,
@@ -116,7 +117,7 @@ class Actor:
         ranks = layout.data_parallel
         self.worker = TrainingWorker(
             TrainingWorkerConfig(
-                model_type=MODEL_TYPE if case.run == "scores" else "language_model",
+                model_type=MODEL_TYPE,
                 model_config=HFModelConfig(
                     path=str(model),
                     override_config={"attn_implementation": ULYSSES_ATTENTION if layout.ulysses > 1 else "sdpa"},
@@ -222,7 +223,9 @@ def recorded_groups() -> Iterator[dict[int, Tensor]]:
 
 def run_gradient(make: Any, directory: Path) -> Result:
     actor = make()
-    result = actor.infer()
+    with mock.patch.object(heartbeat, "beat") as beat:
+        result = actor.infer()
+    result["beats"] = beat.call_count
     before = actor.weights()
     result |= actor.train()
     after = actor.weights()

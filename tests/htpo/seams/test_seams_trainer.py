@@ -14,6 +14,7 @@ from verl.trainer.ppo.v1 import replay_buffer as verl_buffers
 from verl.trainer.ppo.v1.replay_buffer import ReplayBufferAsync
 
 from recipe.htpo.config import compose
+from recipe.htpo.seams.influence import MODEL_TYPE
 from recipe.htpo.seams.refills import CountingReplayBuffer, CountingReplayBufferAsync
 from recipe.htpo.seams.responses import COUNTS
 
@@ -51,9 +52,10 @@ def trainer(mode, *overrides):
     ],
 )
 def test_each_trainer_runs_under_verls_mode(mode, verl_mode, buffer):
-    """verl compares the mode's name with "sync" to choose the replay buffer and more."""
+    """verl compares the mode's name with "sync" to choose the replay buffer and more. The engines are HTPO's."""
     made = trainer(mode, *(SEPARATE if mode == "htpo_separate_async" else ()))
     assert made.trainer_mode == made.config.trainer.v1.trainer_mode == verl_mode
+    assert made.config.actor_rollout_ref.model.model_type == MODEL_TYPE
     assert type(made.replay_buffer) is buffer
     assert made.replay_buffer.filter_groups_metric == "acc"
     # Seconds; the CPU platform asks for short ones.
