@@ -34,8 +34,19 @@ from recipe.htpo.objective import load_preset, preset_names
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = _parser().parse_args(argv)
+    args = _parse(argv)
     return args.command(args)
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Overrides may stand on both sides of an option; argparse itself takes them in one piece."""
+    parser = _parser()
+    args, more = parser.parse_known_args(argv)
+    if more and ("overrides" not in args or any(text.startswith("-") for text in more)):
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
+    if more:
+        args.overrides += more
+    return args
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -167,6 +167,17 @@ def test_mistakes_of_the_last_word_are_named(lab):
         lab("--objective", "dapo", "--seeds", "1", workers=0)
 
 
+def test_overrides_on_both_sides_of_an_option(lab, tmp_path, capsys):
+    arguments = ["--objective", "dapo", "--steps", "1", "high_entropy_ratio=0.5", "--seeds", "1"]
+    assert lab(*arguments, overrides=["regime.lr=2e-4"]) == 0
+    written = json.loads((tmp_path / "out" / "dapo" / "seed_1.json").read_text())["plan"]
+    assert (written["objective"]["high_entropy_ratio"], written["regime"]["lr"]) == (0.5, 2e-4)
+    for mistaken in (["run", *arguments, "--out", "nowhere", "--stride=1"], ["table", "nowhere", "a=1"]):
+        with pytest.raises(SystemExit):
+            main(mistaken)
+        assert f"unrecognized arguments: {mistaken[-1]}" in capsys.readouterr().err
+
+
 def test_parallel_workers_and_one_process_agree(lab, tmp_path, monkeypatch):
     """The processes are forked: new interpreters would take most of the time, and have a verifier of their own."""
     monkeypatch.setattr(runs.multiprocessing, "get_context", lambda _, get=multiprocessing.get_context: get("fork"))
