@@ -2,17 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training engines' part of the heartbeat: micro-batches, of an update and of passes without one."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from recipe.htpo.run import heartbeat
 
-if TYPE_CHECKING:
-    from verl.workers.engine.base import BaseEngine as _Engine
-else:
-    _Engine = object
 
-
-class EngineBeat(_Engine):
+class EngineBeat:
     """Mixed in before one of verl's engine classes: touches the run's heartbeat file before each micro-batch."""
 
     def forward_step(self, *args: Any, **kwargs: Any) -> Any:
