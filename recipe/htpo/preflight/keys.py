@@ -322,6 +322,8 @@ ENGINE = (
     Key(f"{MODEL}.use_fused_kernels", lambda s: s.value is True,
         "is True: log-probabilities then come without logits, and verl's kernels hand out the entropy that groups the "
         "tokens in bf16, in which many are equal{no_scores}", "set it to False"),
+    Key(f"{MODEL}.model_type", lambda s: s.value not in ("language_model", ABSENT),
+        "is {value}: HTPO's trainers name their own engines there", "leave it out"),
     Key("critic.enable", lambda s: s.value, "asks for a critic, which HTPO's advantage does not use", NO_CRITIC),
     Key("algorithm.adv_estimator", lambda s: s.value == "gae" and not s.config.critic.enable,
         "asks for a critic, which HTPO's advantage does not use", NO_CRITIC),

@@ -273,6 +273,7 @@ FSDP_CASES = [
         "use_dynamic_bsz=False",
     ),
     ([f"{MODEL}.use_fused_kernels=True"], f"{MODEL}.use_fused_kernels", "without logits", "set it to False"),
+    ([f"+{MODEL}.model_type=value_model"], f"{MODEL}.model_type", "their own engines", "leave it out"),
     (["actor_rollout_ref.hybrid_engine=False"], "actor_rollout_ref.hybrid_engine", "trainer's GPUs", "True"),
     (["critic.enable=True"], "critic.enable", "asks for a critic", "adv_estimator=htpo"),
     (["algorithm.adv_estimator=gae"], "algorithm.adv_estimator", "asks for a critic", "adv_estimator=htpo"),
