@@ -10,7 +10,7 @@ from recipe.htpo.preflight import keys, settings, sizes
 
 # Not composed by verl: the layout's group; what earlier versions had; what a run may add.
 OURS = {"layout", "reward_model.overlong_buffer", f"{keys.TRANSFORMER}.recompute_method", "data.gen_batch_size"}
-OURS |= {f"{keys.TRANSFORMER}.recompute_num_layers"}
+OURS |= {f"{keys.TRANSFORMER}.recompute_num_layers", f"{keys.MODEL}.model_type"}
 OURS |= {f"{keys.FSDP}.mixed_precision.{name}_dtype" for name in ("param", "reduce", "buffer")}
 
 
