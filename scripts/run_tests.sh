@@ -22,6 +22,8 @@ for argument in "$@"; do
 done
 python="$(bash scripts/setup_env.sh)"
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+# Some fifty processes import the tests or the package.
+unset PYTHONDONTWRITEBYTECODE
 workers="${HTPO_TEST_WORKERS:-2}"
 quick="not slow and not stack"
 if "$fast"; then profile=daily quick+=" and not long"; else profile=ci; fi

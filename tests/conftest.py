@@ -8,12 +8,20 @@
 
 import gc
 import os
+from functools import cache
+from pathlib import Path
 
+import omegaconf
 import pytest
+import yaml
 from hypothesis import HealthCheck, settings
 
 # An eighth of the time went into looking for garbage.
 gc.set_threshold(50_000, 50, 50)
+# A third of the time of tests that compose went into parsing the same files and interpolations, in Python.
+yaml.SafeLoader = yaml.CSafeLoader
+for module in (omegaconf.base, omegaconf._utils):
+    module.parse = cache(module.parse)
 
 for name, examples in (("daily", 10), ("ci", 60)):
     settings.register_profile(
@@ -24,6 +32,14 @@ for name, examples in (("daily", 10), ("ci", 60)):
         suppress_health_check=[HealthCheck.too_slow],
     )
 settings.load_profile(os.environ.get("HTPO_TEST_PROFILE", "daily"))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where only a marker's tests are wanted, the other files need not be imported."""
+    marker = config.option.markexpr
+    if marker not in ("slow", "stack", "faults") or not collection_path.name.startswith("test_"):
+        return None
+    return f"mark.{marker}" not in collection_path.read_text(encoding="utf-8") or None
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -44,12 +44,7 @@ def evaluate(place, out, *settings):
     return out / RESPONSES_FILE
 
 
-@pytest.fixture(scope="module")
-def whole(place):
-    return evaluate(place, place / "whole", "n=3").read_bytes()
-
-
-def test_killed_half_way_and_repeated_it_gives_the_same_file(place, whole):
+def test_killed_half_way_and_repeated_it_gives_the_file_of_two_copies_over_ray(place):
     out = place / "killed"
     process = subprocess.Popen(command(place, out, "n=3"))
     journal = out / JOURNAL_FILE
@@ -61,12 +56,9 @@ def test_killed_half_way_and_repeated_it_gives_the_same_file(place, whole):
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (out / RESPONSES_FILE).exists()
-    assert evaluate(place, out, "n=3").read_bytes() == whole
+    repeated = evaluate(place, out, "n=3").read_bytes()
     assert not journal.exists()
-
-
-def test_two_copies_over_ray_give_the_same_file(place, whole):
-    assert evaluate(place, place / "copies", "n=3", "replicas=2").read_bytes() == whole
+    assert evaluate(place, place / "copies", "n=3", "replicas=2").read_bytes() == repeated
 
 
 def test_greedy_responses_are_the_models(place):
