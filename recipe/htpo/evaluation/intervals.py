@@ -25,9 +25,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
+from scipy.special import expit, logit, stdtrit
 from scipy.stats import bootstrap, norm
-from scipy.stats import t as student_t
 
 from recipe.htpo.evaluation.pass_at_k import Floats
 
@@ -156,11 +155,11 @@ def _half_width(parts: Sequence[Part], level: float | Floats) -> Floats:
     if min(freedom for _, freedom in parts) == 1:
         # A variance of two seeds is small by chance so often that Satterthwaite's interval is too short; each variance
         # with its own quantile gives one that is rather too wide (Cochran and Cox).
-        return np.sqrt(sum(student_t.isf(level / 2, freedom) ** 2 * variance for variance, freedom in parts))
+        return np.sqrt(sum(stdtrit(freedom, level / 2) ** 2 * variance for variance, freedom in parts))
     total = sum(variance for variance, _ in parts)
     by_freedom = sum(variance**2 / freedom for variance, freedom in parts)
     freedom = total**2 / np.where(total > 0, by_freedom, 1.0)
-    return student_t.isf(level / 2, np.maximum(freedom, 1.0)) * np.sqrt(total)
+    return -stdtrit(np.maximum(freedom, 1.0), level / 2) * np.sqrt(total)
 
 
 def _p_values(parts: Sequence[Part], value: Floats, constant: Any, prompts: int, reach: Floats) -> Floats:

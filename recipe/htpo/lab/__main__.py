@@ -28,7 +28,7 @@ from recipe.htpo.lab.results import plot, read_arms, results_table
 from recipe.htpo.lab.runs import is_finished, model_digest, run_all, undumped
 from recipe.htpo.lab.sweep import sweep_table
 from recipe.htpo.lab.task import TASKS
-from recipe.htpo.lab.training import RECIPES
+from recipe.htpo.lab.recipes import RECIPES
 from recipe.htpo.lab.warmup import ensure_warm_model
 from recipe.htpo.objective import load_preset, preset_names
 

@@ -14,12 +14,10 @@ from dataclasses import asdict, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
 from rich.console import Console
 
-from recipe.htpo.lab.evaluate import LevelResult, evaluate, results_table
+from recipe.htpo.lab.recipes import RECIPES, WarmupRecipe
 from recipe.htpo.lab.task import TASKS
-from recipe.htpo.lab.training import RECIPES, WarmupRecipe, train
 
 RECORD = "warmup.json"
 # Raise it whenever a change of model, tokenizer, data or training makes other weights from the same recipe.
@@ -72,6 +70,12 @@ def ensure_warm_model(
 def _build(
     directory: Path, recipe: WarmupRecipe, asked: dict, threads: int, evaluation_prompts: int, console: Console
 ) -> None:
+    # They take seconds to import, and every start of the demo looks whether its model is there.
+    import torch
+
+    from recipe.htpo.lab.evaluate import LevelResult, evaluate, results_table
+    from recipe.htpo.lab.training import train
+
     threads_before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -9,7 +9,8 @@ from recipe.htpo.lab import evaluate as module
 from recipe.htpo.lab.arithmetic import problems
 from recipe.htpo.lab.evaluate import evaluate, results_table
 from recipe.htpo.lab.model import make_model, make_tokenizer
-from recipe.htpo.lab.training import WarmupRecipe, train
+from recipe.htpo.lab.recipes import WarmupRecipe
+from recipe.htpo.lab.training import train
 
 
 def test_a_fresh_model_knows_nothing_and_is_sampled_at_temperature_one():

@@ -8,7 +8,8 @@ import torch
 from recipe.htpo.lab import training
 from recipe.htpo.lab.arithmetic import Problem, split_of
 from recipe.htpo.lab.model import make_model, make_tokenizer
-from recipe.htpo.lab.training import WarmupRecipe, train
+from recipe.htpo.lab.recipes import WarmupRecipe
+from recipe.htpo.lab.training import train
 
 TINY = dict(steps=30, batch_size=8, pool=200, terms=(2, 3))
 

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from recipe.htpo.lab import warmup
 from recipe.htpo.lab.arithmetic import problems
 from recipe.htpo.lab.evaluate import evaluate
-from recipe.htpo.lab.training import WarmupRecipe
+from recipe.htpo.lab.recipes import WarmupRecipe
 from recipe.htpo.lab.warmup import RECORD, ensure_warm_model
 
 TINY = WarmupRecipe(steps=3, batch_size=4, pool=50, terms=(2, 3))
@@ -81,7 +81,7 @@ def test_an_interrupted_run_leaves_nothing_and_keeps_the_old_model(tmp_path, mon
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(warmup, "evaluate", interrupt)
+    monkeypatch.setattr("recipe.htpo.lab.evaluate.evaluate", interrupt)
     threads = torch.get_num_threads()
     with pytest.raises(KeyboardInterrupt):
         ensure(directory, replace(TINY, seed=5))
