@@ -23,12 +23,12 @@ from rich.console import Console
 from recipe.htpo.inspect.dump import DumpConfig
 from recipe.htpo.lab.loop import CONTROLS, RunPlan
 from recipe.htpo.lab.policy_loss import CLIP, settings_of
+from recipe.htpo.lab.recipes import RECIPES
 from recipe.htpo.lab.regime import load_regime, regime_names
 from recipe.htpo.lab.results import plot, read_arms, results_table
 from recipe.htpo.lab.runs import is_finished, model_digest, run_all, undumped
 from recipe.htpo.lab.sweep import sweep_table
 from recipe.htpo.lab.task import TASKS
-from recipe.htpo.lab.recipes import RECIPES
 from recipe.htpo.lab.warmup import ensure_warm_model
 from recipe.htpo.objective import load_preset, preset_names
 

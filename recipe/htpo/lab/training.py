@@ -9,7 +9,6 @@ on: the model learns to err now and then, so that most prompts see right and wro
 
 import random
 from collections import defaultdict
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
