@@ -75,7 +75,7 @@ if [[ -z "$interpreter" ]]; then
   exit 2
 fi
 
-say "making $venv with $("$interpreter" --version) (about 4 GiB, 3 to 5 minutes)"
+say "making $venv with $("$interpreter" --version) (about 3.5 GiB, 2 to 5 minutes)"
 rm -f "$venv/.htpo-stamp"
 "$interpreter" -m venv "$venv"
 python="$venv/bin/python"

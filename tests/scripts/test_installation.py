@@ -37,6 +37,10 @@ def pip_requirements() -> dict[str, Requirement]:
     return {requirement.name.lower(): requirement for requirement in found}
 
 
+def test_the_lock_has_nothing_for_gpus():
+    assert not [name for name in LOCKED if name == "triton" or name.startswith(("nvidia-", "cuda"))]
+
+
 # Pinned, and not in the lock: its comment in pyproject.toml has the reason.
 UNLOCKED = {"tasks"}
 
