@@ -23,6 +23,8 @@ yaml.SafeLoader = yaml.CSafeLoader
 for module in (omegaconf.base, omegaconf._utils):
     module.parse = cache(module.parse)
 
+MARKERS = ("slow", "stack", "faults")
+
 for name, examples in (("daily", 10), ("ci", 60)):
     settings.register_profile(
         name,
@@ -34,12 +36,25 @@ for name, examples in (("daily", 10), ("ci", 60)):
 settings.load_profile(os.environ.get("HTPO_TEST_PROFILE", "daily"))
 
 
+def names_marker(path: Path, marker: str) -> bool:
+    return f"mark.{marker}" in path.read_text(encoding="utf-8")
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Where only a marker's tests are wanted, the other files need not be imported."""
     marker = config.option.markexpr
-    if marker not in ("slow", "stack", "faults") or not collection_path.name.startswith("test_"):
+    if marker not in MARKERS or not collection_path.name.startswith("test_"):
         return None
-    return f"mark.{marker}" not in collection_path.read_text(encoding="utf-8") or None
+    return not names_marker(collection_path, marker) or None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """End where a marker came into a file by another way: with `-m` of it the file would be passed over."""
+    found = {(item.path, marker.name) for item in items for marker in item.iter_markers() if marker.name in MARKERS}
+    for path, marker in sorted(found):
+        if not names_marker(path, marker):
+            raise pytest.UsageError(f"{path} has tests marked {marker}: write pytest.mark.{marker} in the file itself")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
