@@ -22,7 +22,7 @@ for argument in "$@"; do
 done
 python="$(bash scripts/setup_env.sh)"
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-# Some fifty processes import the tests or the package.
+# Some fifty processes import the tests or the package: their bytecode is kept.
 unset PYTHONDONTWRITEBYTECODE
 workers="${HTPO_TEST_WORKERS:-2}"
 quick="not slow and not stack"
