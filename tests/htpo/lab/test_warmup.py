@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import importlib.metadata
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -88,6 +90,20 @@ def test_an_interrupted_run_leaves_nothing_and_keeps_the_old_model(tmp_path, mon
     assert torch.get_num_threads() == threads
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert json.loads((directory / RECORD).read_text())["recipe"]["seed"] == 0
+
+
+def test_a_start_that_finds_the_model_imports_no_torch(tmp_path):
+    directory = tmp_path / "model"
+    ensure(directory)
+    look = (
+        "import sys\n"
+        "from recipe.htpo.lab.recipes import WarmupRecipe\n"
+        "from recipe.htpo.lab.warmup import ensure_warm_model\n"
+        f"ensure_warm_model({str(directory)!r}, WarmupRecipe(steps=3, batch_size=4, pool=50, terms=(2, 3)))\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True)
+    assert found.returncode == 0 and "made by the same recipe" in found.stdout, found.stderr
 
 
 def test_command_line(tmp_path, monkeypatch, capsys):
