@@ -1,8 +1,9 @@
 # Copyright 2026 The verl-htpo authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which Ray cluster a run uses, one of its own on this machine or one that is there already; and which of its nodes."""
+"""Which Ray cluster a run uses, one of its own on this machine or one that is there already; and what of it."""
 
 import os
+from typing import Any
 
 from omegaconf import DictConfig, open_dict
 
@@ -41,14 +42,32 @@ def choose(config: DictConfig) -> str | None:
     return found
 
 
-class NodesInUse:
-    """The nodes on which this job's actors live. verl does not look whether they are still there."""
+# Of the actors that verl and TransferQueue make, those that may be waited for for ever when they are gone. A reward's
+# own actors may come and go.
+NEEDED = (
+    "AgentLoopWorker",
+    "GlobalRequestLoadBalancer",
+    "SimpleStorageUnit",
+    "TransferQueueController",
+    "WorkerDict",
+    "vLLMHttpServer",
+)
+
+
+class PartsInUse:
+    """The nodes on which this job's actors live, and the actors that it needs. verl does not look whether they are
+    still there."""
 
     def __init__(self) -> None:
         self._addresses: dict[str, str] = {}
+        self._seen_dead: set[str] = set()
 
     def lost(self) -> str | None:
-        """Which of them are gone; None while all are there. Ray calls a node dead after half a minute of silence."""
+        """What is gone; None while all is there.
+
+        Ray calls a node dead after half a minute of silence. An actor that crashed is told at the second look: before
+        it verl's own error, where there is one, ends the run.
+        """
         import ray
         from ray._private.state import actors
 
@@ -57,4 +76,25 @@ class NodesInUse:
             self._addresses[actor["Address"]["NodeID"]] = actor["Address"]["IPAddress"]
         dead = {node["NodeID"] for node in ray.nodes() if not node["Alive"]}
         gone = [f"{ip} (id {node[:12]})" for node, ip in self._addresses.items() if node in dead]
-        return f"lost node {', '.join(gone)}" if gone else None
+        if gone:
+            return f"lost node {', '.join(gone)}"
+        crashed = {
+            actor_id: f"{_class_name(actor)} (pid {actor['Pid']} on {actor['Address']['IPAddress']})"
+            for actor_id, actor in actors(job_id=job, actor_state_name="DEAD").items()
+            if _class_name(actor).startswith(NEEDED) and _crashed(actor["DeathCause"])
+        }
+        known = [crashed[actor_id] for actor_id in crashed.keys() & self._seen_dead]
+        self._seen_dead = set(crashed)
+        return f"lost {', '.join(sorted(known))}, whose process ended" if known else None
+
+
+def _class_name(actor: dict[str, Any]) -> str:
+    """Without the function that made the class."""
+    return str(actor["ActorClassName"]).rpartition(".")[2]
+
+
+def _crashed(cause: Any) -> bool:
+    """Whether an actor's process ended unasked (ray's common.proto, `ActorDeathCause`)."""
+    context = cause.actor_died_error_context
+    died = context.reason == type(context).Reason.Value("WORKER_DIED")
+    return died and "Worker exit type: INTENDED" not in context.error_message

@@ -3,7 +3,8 @@
 """Ends a run that makes no progress, or cannot make any.
 
 verl waits for ever when a vLLM worker fails inside a weight synchronisation (a ZMQ receive without time-out), when
-generation stalls, when dynamic sampling finds no group it may keep, or when a node is lost while it generates.
+generation stalls, when dynamic sampling finds no group it may keep, or when a node or TransferQueue's storage is lost
+while it generates.
 """
 
 import faulthandler
@@ -70,7 +71,7 @@ class Watchdog:
                 lost = self._lost()
             except Exception as error:
                 lost = None
-                print(f"HTPO watchdog: cannot look for lost nodes: {error!r}", file=sys.stderr, flush=True)
+                print(f"HTPO watchdog: cannot look for what is lost: {error!r}", file=sys.stderr, flush=True)
             if lost is not None and not self._stopped.is_set():
                 print(f"HTPO watchdog: {lost} in {self._phase}; ending the run.", file=sys.stderr, flush=True)
                 os._exit(EXIT_CODE)

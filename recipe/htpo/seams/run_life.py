@@ -14,7 +14,7 @@ from verl.trainer.ppo.v1.trainer_base import PPOTrainer, _count_tq_prompt_groups
 from recipe.htpo.run import heartbeat
 from recipe.htpo.run.checkpoints import prune
 from recipe.htpo.run.metrics_log import write_saved_step
-from recipe.htpo.run.ray_cluster import NodesInUse
+from recipe.htpo.run.ray_cluster import PartsInUse
 from recipe.htpo.run.stop import StopRequest, StopRequested
 from recipe.htpo.run.watchdog import Watchdog
 from recipe.htpo.seams.refills import CountsEvictions, RefillBudget, count_evictions, refuse_failed_rollouts
@@ -24,7 +24,7 @@ class RunLifeMixin(PPOTrainer):
     """Mixed in before one of verl's trainers; independent of the objective."""
 
     def __init__(self, config: Any) -> None:
-        self.watchdog = Watchdog(config.htpo.watchdog_timeout_s, self._progress, NodesInUse().lost)
+        self.watchdog = Watchdog(config.htpo.watchdog_timeout_s, self._progress, PartsInUse().lost)
         self._refills: RefillBudget | None = None
         self._step_metrics: dict[str, Any] = {}
         self._stop = StopRequest(config.htpo.output_dir, config.htpo.deadline_margin_s)

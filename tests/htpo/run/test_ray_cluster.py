@@ -1,12 +1,18 @@
 # Copyright 2026 The verl-htpo authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which cluster a run uses, by configuration and environment."""
+"""Which cluster a run uses, by configuration and environment; and what of it is lost."""
+
+import os
+import re
+import signal
+import sys
+import time
 
 import pytest
 
 from recipe.htpo.config import compose
 from recipe.htpo.run.checked_runner import CheckedRunner
-from recipe.htpo.run.ray_cluster import LOCAL_ONLY, choose
+from recipe.htpo.run.ray_cluster import LOCAL_ONLY, PartsInUse, choose
 
 ADDRESS = "127.0.0.1:6379"
 
@@ -90,3 +96,50 @@ def test_no_actor_after_a_refusal():
     with pytest.raises(Refused):
         CheckedRunner(actor_class, refuse).remote()
     assert actor_class.calls == []
+
+
+@pytest.mark.slow
+def test_an_actor_that_crashed_is_lost_at_the_second_look():
+    """Not one that was ended, not one of a reward's own, and not before verl's own error had its time."""
+    import ray
+
+    def actor(name, **options):
+        methods = {"pid": lambda self: os.getpid(), "leave": lambda self: sys.exit(0)}
+        made = ray.remote(type(name, (), methods)).options(num_cpus=0, **options).remote()
+        return made, ray.get(made.pid.remote())
+
+    ray.init(address="local", num_cpus=1, include_dashboard=False, object_store_memory=80_000_000)
+    try:
+        parts = PartsInUse()
+        ended, _ = actor("vLLMHttpServer")
+        sandbox, sandbox_pid = actor("Sandbox")
+        restarted, restarted_pid = actor("AgentLoopWorkerTQ", max_restarts=1)
+        storage, pid = actor("SimpleStorageUnit")
+        leaving, _ = actor("WorkerDict")
+        assert parts.lost() is None
+        ray.kill(ended)
+        leaving.leave.remote()
+        for crashing in (sandbox_pid, restarted_pid):
+            os.kill(crashing, signal.SIGKILL)
+        gone = {"vLLMHttpServer", "WorkerDict", "Sandbox"}
+        wait_for(lambda: names_of_the_dead() == gone)
+        assert [parts.lost(), parts.lost()] == [None, None]
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: names_of_the_dead() == gone | {"SimpleStorageUnit"})
+        assert parts.lost() is None
+        assert re.fullmatch(rf"lost SimpleStorageUnit \(pid {pid} on [\d.]+\), whose process ended", parts.lost())
+    finally:
+        ray.shutdown()
+
+
+def names_of_the_dead():
+    from ray._private.state import actors
+
+    return {actor["ActorClassName"].rpartition(".")[2] for actor in actors(actor_state_name="DEAD").values()}
+
+
+def wait_for(happened):
+    deadline = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
