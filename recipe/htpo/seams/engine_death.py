@@ -39,5 +39,5 @@ def _watch(engines: list[BaseProcess], grace_s: float) -> None:
     crashed = [engine for engine in engines if engine.exitcode not in (None, 0, -signal.SIGTERM)]
     if crashed:
         codes = ", ".join(f"{engine.name} (pid {engine.pid}) with exit code {engine.exitcode}" for engine in crashed)
-        print(f"HTPO: vLLM's engine ended, {codes}; ending its server.", file=sys.stderr, flush=True)
+        print(f"HTPO watchdog: vLLM's engine ended, {codes}; ending its server.", file=sys.stderr, flush=True)
         os._exit(EXIT_CODE)

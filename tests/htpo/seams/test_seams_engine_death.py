@@ -44,7 +44,7 @@ def server(name: str, end: str) -> subprocess.CompletedProcess[str]:
 def test_a_crash_ends_the_server_with_the_reason(end, code):
     result = server(f"{NAME}_DP0", end)
     assert result.returncode == EXIT_CODE
-    assert f"vLLM's engine ended, {NAME}_DP0 (pid " in result.stderr and f"with exit code {code};" in result.stderr
+    assert f"HTPO watchdog: vLLM's engine ended, {NAME}_DP0 (pid " in result.stderr and f"with exit code {code};" in result.stderr
 
 
 @pytest.mark.parametrize("name, end", [(NAME, "exit0"), (NAME, "SIGTERM"), (NAME, ""), ("other", "SIGKILL")])
