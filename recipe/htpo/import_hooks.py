@@ -37,15 +37,14 @@ class _PostImportFinder(importlib.abc.MetaPathFinder):
                 continue
             spec = finder.find_spec(fullname, path, target)
             if spec is not None and spec.loader is not None:
-                spec.loader = _PostImportLoader(spec.loader, self.take_hooks(fullname))
+                spec.loader = _PostImportLoader(spec.loader)
                 return spec
         return None
 
 
 class _PostImportLoader(importlib.abc.Loader):
-    def __init__(self, loader: Any, hooks: list[Hook]) -> None:
+    def __init__(self, loader: Any) -> None:
         self._loader = loader
-        self._hooks = hooks
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
         return self._loader.create_module(spec)
@@ -56,7 +55,8 @@ class _PostImportLoader(importlib.abc.Loader):
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
         self._loader.exec_module(module)
-        for hook in self._hooks:
+        # Only now: a spec that was merely looked for, or an import that failed, has not used them up.
+        for hook in _finder.take_hooks(module.__name__):
             hook(module)
 
 

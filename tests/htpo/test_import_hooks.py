@@ -3,6 +3,8 @@
 """A hook runs once, after the module's code, and the module looks as if nothing had happened."""
 
 import importlib
+import importlib.util
+import shutil
 import sys
 import uuid
 
@@ -65,6 +67,22 @@ def test_from_within_the_module_the_hook_waits_for_its_end(module):
     )
     found = importlib.import_module(name)
     assert found.calls != [False]
+
+
+def test_a_spec_that_is_looked_for_and_an_import_that_fails_leave_the_hook(module):
+    name, path = module
+    calls = []
+    after_import(name, calls.append)
+    assert importlib.util.find_spec(name) is not None
+    whole = path.read_text()
+    path.write_text("raise OSError\n")
+    with pytest.raises(OSError):
+        importlib.import_module(name)
+    path.write_text(whole)
+    importlib.invalidate_caches()
+    shutil.rmtree(path.with_name("__pycache__"), ignore_errors=True)
+    assert calls == []
+    assert [importlib.import_module(name)] == calls
 
 
 def test_an_exception_in_the_hook_fails_the_import(module):

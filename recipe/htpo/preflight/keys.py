@@ -6,6 +6,7 @@ A row has the field, the condition under which it is refused, the message and th
 `Settings`: `{value}` is the field's own, `{actor.use_dynamic_bsz}` another one, `{found}` what the condition returned.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from math import inf
 from typing import Any
@@ -52,6 +53,17 @@ ADAM_BETAS = [0.9, 0.999]
 NO_CRITIC = "set algorithm.adv_estimator=htpo and critic.enable=null"
 # Those of verl's `kl_penalty`; with + the gradient is that of k2.
 KL_ESTIMATORS = ("kl", "k1", "abs", "mse", "k2", "low_var_kl", "k3")
+# What only verl's older trainer makes (verl/trainer/ppo/ray_trainer.py).
+ESTIMATORS_LACK = {
+    "gdpo": "rewards by key",
+    "optimal_token_baseline": "the sum of squared probabilities",
+    "remax": "rewards of greedy responses",
+    "tir_optimal_token_baseline": "the sum of squared probabilities",
+}
+# Advantage transforms that do not read the base estimator's advantages.
+OWN_ESTIMATORS = ("asymre", "gtpo", "intuitor", "maxrl", "qae")
+# What a resume needs of a checkpoint; weights in either format, under Megatron.
+RESUMED = ("model", "optimizer", "extra")
 # Numbers that the recipe's reward has for every response, and verl's name of the reward itself.
 REWARD = "pkg://recipe.htpo.reward"
 REWARD_METRICS = ("acc", "score", "reward")
@@ -188,7 +200,14 @@ def _no_estimator(s: Settings) -> list[str]:
     from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY
 
     names = {"htpo", *map(str, ADV_ESTIMATOR_REGISTRY)}
-    return [] if s.value in names else sorted(names - {"gae"})
+    return [] if s.value in names else sorted(names - {"gae", *ESTIMATORS_LACK})
+
+
+def _not_resumed(s: Settings) -> list[str]:
+    loaded = set(s.value)
+    if s.actor.strategy == "megatron" and "hf_model" in loaded:
+        loaded.add("model")
+    return [] if s.trainer.resume_mode == "disable" else [name for name in RESUMED if name not in loaded]
 
 
 def _no_kl_estimator(s: Settings) -> bool:
@@ -249,6 +268,12 @@ GENERAL = (
         "set it to a ratio above 1; the dual clip is off far above those that occur, such as 1e9"),
     Key("algorithm.adv_estimator", _no_estimator, "is {value}, which no advantage estimator is called",
         "use htpo, or another of {found}"),
+    Key("algorithm.adv_estimator", lambda s: [lacks] if (lacks := ESTIMATORS_LACK.get(s.value)) else False,
+        "is {value}, but verl's V1 trainer does not make what it needs: {found}", "use htpo"),
+    Key("algorithm.use_kl_in_reward",
+        lambda s: s.value is True and s.weights is not None and s.weights.name in OWN_ESTIMATORS,
+        "is True, but objective.weights={weights.name} makes its advantages without the rewards that it changes",
+        f"set it to False, and {ACTOR}.use_kl_loss=True for a KL term"),
     Key("algorithm.filter_groups.metric",
         lambda s: s.config.algorithm.filter_groups.enable and s.reward.custom_reward_function.path == REWARD
         and s.value not in REWARD_METRICS,
@@ -277,14 +302,21 @@ GENERAL = (
       for old, new in LEGACY_KEYS.items()),
     Key(f"{ACTOR}.checkpoint.save_contents", lambda s: sorted(set(s.value) - set(CONTENTS)),
         "has {found}", f"choose from {', '.join(CONTENTS)}"),
+    Key(f"{ACTOR}.checkpoint.load_contents", _not_resumed,
+        "lacks {found}: a resumed run would go on with the step's number and without them",
+        f"set {ACTOR}.checkpoint.save_contents and load_contents to at least [{','.join(RESUMED)}], or "
+        "trainer.resume_mode=disable"),
+    *(Key(f"trainer.{name}", lambda s: not isinstance(s.value, int), "is {value}",
+          "set it to a number of steps, or -1 for never")
+      for name in ("save_freq", "test_freq")),
     Key("trainer.max_actor_ckpt_to_keep", lambda s: s.value == 1,
         "is 1; verl removes the old checkpoint before the new one is whole, so a run killed there has none",
         "keep at least 2, or null for all"),
     Key("trainer.resume_mode", lambda s: s.value not in RESUME_MODES, "is {value}",
         f"use one of {', '.join(RESUME_MODES)}"),
     Key("trainer.resume_from_path",
-        lambda s: s.trainer.resume_mode == "resume_path" and "global_step_" not in str(s.value),
-        "is {value}; trainer.resume_mode=resume_path needs a global_step_N directory",
+        lambda s: s.trainer.resume_mode == "resume_path" and not re.search(r"global_step_\d+$", str(s.value)),
+        "is {value}; trainer.resume_mode=resume_path needs a global_step_N directory, with no slash behind it",
         "set it, or trainer.resume_mode=auto"),
     Key("layout", lambda s: s.cpu and s.config.htpo.layout, "{found} is for GPUs, but trainer.device=cpu",
         "leave layout out"),
@@ -306,7 +338,8 @@ ENGINE = (
         "is {value}, which dynamic sampling overrides with 1",
         "set algorithm.filter_groups.max_inflight_gen_batches: prompts in flight, in training batches"),
     Key("algorithm.filter_groups.max_num_gen_batches",
-        lambda s: s.config.algorithm.filter_groups.enable and s.ahead and s.value in range(1, s.ahead + 2),
+        lambda s: s.config.algorithm.filter_groups.enable and s.ahead and isinstance(s.value, int)
+        and 0 < s.value < s.ahead + 2,
         "is {value}, but the {ahead} batches that are generated ahead (num_warmup_batches) and the step's own count "
         "already, so no prompt could be replaced", "set it to {ahead_and_refill} or more, or 0 for no limit"),
     Key(f"{ROLLOUT}.name", lambda s: s.value != "vllm", "is {value}, which HTPO was not run with", "use vllm"),
@@ -427,6 +460,9 @@ WARNINGS = (
     Key("objective.cells", lambda s: s.updates == 1 and s.loss == "htpo" and s.cells(_ppo_at_one),
         "with one update per batch the ratio is 1, where the rules of these rows are PPO's and never act: {found}",
         f"set {ACTOR}.ppo_mini_batch_size below data.train_batch_size, ppo_epochs above 1, or objective=dapo"),
+    Key("trainer.resume_mode", lambda s: s.value == "disable",
+        "is disable: every start begins with step 1, also one after a crash or a pre-emption",
+        "use auto, and another htpo.output_dir for a new run"),
     Key("objective.weights", lambda s: s.weights is not None and s.weights.name == "asymre" and s.loss != "gpg",
         "asymre is for a loss without ratio and clip, and policy_loss.loss_mode is {loss}",
         f"set objective=dapo {LOSS_MODE}=gpg"),

@@ -145,9 +145,25 @@ def _data(config: DictConfig, field: str, tokenizer: Any) -> Iterator[Problem]:
         import pyarrow.parquet as pq
 
         rows = sum(pq.read_metadata(path).num_rows for path in paths)
-        if rows < data.train_batch_size:
-            message = f"is {data.train_batch_size}, but data.train_files has {rows} prompts"
-            yield Problem("data.train_batch_size", message, "lower it or build more data")
+        yield from _steps(config, rows)
+
+
+def _steps(config: DictConfig, rows: int) -> Iterator[Problem]:
+    """The prompts make a batch, and the epochs as many as there are to be steps (verl ends with whichever ends first,
+    then without the last save and validation)."""
+    data, trainer, source = config.data, config.trainer, "data.train_files has"
+    if 0 < data.train_max_samples < rows:
+        rows, source = data.train_max_samples, "data.train_max_samples leaves"
+    per_epoch = rows // data.train_batch_size
+    if not per_epoch:
+        message = f"is {data.train_batch_size}, but {source} {rows} prompts"
+        yield Problem("data.train_batch_size", message, "lower it or build more data")
+    elif (trainer.total_training_steps or 0) > (steps := per_epoch * trainer.total_epochs):
+        yield Problem(
+            "trainer.total_training_steps",
+            f"is {trainer.total_training_steps}, but {trainer.total_epochs} epochs of {rows} prompts are {steps} steps",
+            f"set trainer.total_epochs={-(-trainer.total_training_steps // per_epoch)}",
+        )
 
 
 def file_list(files: Any) -> list[str]:
@@ -157,7 +173,7 @@ def file_list(files: Any) -> list[str]:
 
 def check_disk(config: DictConfig) -> Iterator[Problem]:
     """Room for the checkpoints that are kept and the one that is being written, less those that are there."""
-    size = checkpoint_estimate(config) if config.trainer.save_freq > 0 else None
+    size = checkpoint_estimate(config) if (config.trainer.save_freq or -1) > 0 else None
     if size is None:
         return
     path = Path(config.trainer.default_local_dir).absolute()

@@ -4,7 +4,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from math import inf
+from math import ceil, inf
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
@@ -51,15 +51,15 @@ class Settings:
         return int(self.data.max_prompt_length + self.data.max_response_length)
 
     @cached_property
-    def ahead(self) -> int:
-        """Batches that an asynchronous trainer generates before its first step."""
+    def ahead(self) -> float:
+        """Batches that an asynchronous trainer generates before its first step; also a part of one."""
         mode = str(self.trainer.v1.trainer_mode).removeprefix("htpo_")
         return self.trainer.v1.get(mode, {}).get("num_warmup_batches") or 0
 
     @property
     def ahead_and_refill(self) -> int:
         """Batches with that of the step and one of refills."""
-        return self.ahead + 2
+        return ceil(self.ahead) + 2
 
     @cached_property
     def objective(self) -> ObjectiveConfig | None:

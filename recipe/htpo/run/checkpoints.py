@@ -15,11 +15,11 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from recipe.htpo.problem import Problem
 from recipe.htpo.run.metrics_log import recover_saved_step
-from recipe.htpo.run.record import write_atomic
+from recipe.htpo.run.record import recorded_fields, write_atomic
 
 TRACKER = "latest_checkpointed_iteration.txt"
 _STEP_DIRECTORY = re.compile(r"global_step_(\d+)")
@@ -36,18 +36,15 @@ def settle(config: DictConfig) -> list[Problem]:
 
     With `trainer.resume_mode=auto` that is the checkpoint that verl's tracker file names or, if that is not whole or
     the file is damaged or missing, the newest whole one. The tracker file is replaced atomically,
-    and the record of the step is completed.
+    and the record of the step is completed. `resume_path` holds for the run's first start with that path: verl would
+    begin at the named step in every start, also after a crash.
 
     Returns:
-        A problem when the run was further than any whole checkpoint, or `resume_path` names one that is not whole.
+        A problem when the run was further than any whole checkpoint, or `resume_path` names one that is not whole or
+        is another run's while this one has checkpoints of its own.
     """
-    if config.trainer.resume_mode == "resume_path":
-        path = Path(config.trainer.resume_from_path)
-        lacking = next(what_is_lacking(path, config), None)
-        if lacking is None:
-            return []
-        remedy = "name another checkpoint, or use trainer.resume_mode=auto"
-        return [Problem("trainer.resume_from_path", f"{path} is not whole: {lacking}", remedy)]
+    if config.trainer.resume_mode == "resume_path" and (problems := _settle_path(config)):
+        return problems
     directory = Path(config.trainer.default_local_dir)
     if config.trainer.resume_mode != "auto" or not directory.is_dir():
         return []
@@ -77,6 +74,32 @@ def settle(config: DictConfig) -> list[Problem]:
     ]
 
 
+def _settle_path(config: DictConfig) -> list[Problem]:
+    """Change `resume_mode` to `auto` where the run's own checkpoints are what it goes on from."""
+    field = "trainer.resume_from_path"
+    path, directory = Path(config.trainer.resume_from_path), Path(config.trainer.default_local_dir)
+    steps = list(_steps(directory)) if directory.is_dir() else []
+    started_before = recorded_fields(config.htpo.output_dir).get(field) == config.trainer.resume_from_path
+    if started_before and any(_is_whole(directory / f"global_step_{step}", config) for step in steps):
+        print(
+            f"going on with the checkpoints in {directory}: this run was started from {path} before (to go back again, "
+            f"write the step into {TRACKER} there)",
+            flush=True,
+        )
+        config.trainer.resume_mode = "auto"
+        return []
+    if lacking := next(what_is_lacking(path, config), None):
+        remedy = "name another checkpoint, or use trainer.resume_mode=auto"
+        return [Problem(field, f"{path} is not whole: {lacking}", remedy)]
+    if path.resolve().parent == directory.resolve():
+        _write(directory / TRACKER, int(path.name.rpartition("_")[2]))
+        config.trainer.resume_mode = "auto"
+    elif steps and not started_before:
+        message = f"{path} is another run's, and {directory} has checkpoints of this one"
+        return [Problem(field, message, "choose another htpo.output_dir, or use trainer.resume_mode=auto")]
+    return []
+
+
 def prune(config: DictConfig, keep: int, newest: int) -> None:
     """Remove all but the `keep` newest whole checkpoints up to step `newest`, which has just been written.
 
@@ -91,8 +114,12 @@ def prune(config: DictConfig, keep: int, newest: int) -> None:
         checkpoint = directory / f"global_step_{step}"
         if whole >= keep:
             shutil.rmtree(checkpoint, ignore_errors=True)
-        elif next(what_is_lacking(checkpoint, config), None) is None:
+        elif _is_whole(checkpoint, config):
             whole += 1
+
+
+def _is_whole(checkpoint: Path, config: DictConfig) -> bool:
+    return next(what_is_lacking(checkpoint, config), None) is None
 
 
 def what_is_lacking(checkpoint: Path, config: DictConfig) -> Iterator[str]:
@@ -105,7 +132,8 @@ def what_is_lacking(checkpoint: Path, config: DictConfig) -> Iterator[str]:
     world_size = int(config.trainer.nnodes) * int(config.trainer.n_gpus_per_node)
     for role, settings in roles.items():
         if settings.strategy == "megatron":
-            yield from _megatron_lacks(checkpoint / role)
+            together = bool(OmegaConf.select(settings, "megatron.use_megatron_fsdp"))
+            yield from _megatron_lacks(checkpoint / role, together)
         else:
             for content in settings.checkpoint.load_contents:
                 if content in _FSDP_FILES:
@@ -125,14 +153,25 @@ def _torch_file_lacks(path: Path) -> Iterator[str]:
         yield f"{path} is cut short"
 
 
-def _megatron_lacks(role: Path) -> Iterator[str]:
-    """The manifest names what was saved; weights are in Hugging Face's format, or sharded like the optimiser."""
+def _megatron_lacks(role: Path, together: bool) -> Iterator[str]:
+    """The manifest names what was saved; weights are in Hugging Face's format, or sharded like the optimiser.
+
+    With an adapter only its shards are written, which have an entry of their own, and Megatron's FSDP writes
+    everything to one place, whatever the manifest names.
+    """
     manifest = role / _MEGATRON_MANIFEST
     try:
         contents = json.loads(manifest.read_text(encoding="utf-8"))["contents"]
-        saved = {name: (entry["format"], role / entry["path"]) for name, entry in contents.items()}
+        saved = {
+            name: (entry["format"], role / entry["path"])
+            for name, entry in contents.items()
+            if "peft_adapter_path" not in entry
+        }
     except (OSError, *_DAMAGED):
         yield f"{manifest} is missing or damaged"
+        return
+    if together:
+        yield from _sharded_lacks(role / "model" / "dist_ckpt")
         return
     for path in sorted({path for form, path in saved.values() if form == "megatron_dist_checkpoint"}):
         yield from _sharded_lacks(path)

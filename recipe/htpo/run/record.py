@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 CONFIG_FILE = "config.yaml"
 METRICS_DIR = "metrics"
 
-# May differ between two starts of one run: how long, how often, where to look.
+# May differ between two starts of one run: how long (where no schedule goes by it), how often, where to look.
 FREE_FIELDS = (
     "htpo.dry_run",
     "htpo.check_versions",
@@ -47,23 +47,55 @@ FREE_FIELDS = (
 
 def changed_fields(output_dir: str | Path, config: DictConfig) -> list[str]:
     """`field: recorded -> asked for` of every field in which `config` differs from the run recorded in `output_dir`."""
+    recorded = recorded_fields(output_dir)
+    if not recorded:
+        return []
+    asked = _flat(OmegaConf.to_container(config, resolve=True))
+    scheduled = _schedule_fields(config)
+    return [
+        f"{name}: {recorded.get(name, '(absent)')} -> {asked.get(name, '(absent)')}{scheduled.get(name, '')}"
+        for name in sorted(recorded.keys() | asked.keys())
+        if recorded.get(name, "(absent)") != asked.get(name, "(absent)") and (name in scheduled or not _is_free(name))
+    ]
+
+
+def _schedule_fields(config: DictConfig) -> dict[str, str]:
+    """The fields of a run's length where the learning rate of a step depends on it, with a remark.
+
+    verl makes the schedule anew for the new length under FSDP (verl/workers/engine/fsdp/transformer_impl.py,
+    `_build_lr_scheduler`), so the rate jumps; Megatron's keeps the old end, so the rate is its last from there on.
+    """
+    actor = config.actor_rollout_ref.actor
+    optim = actor.optim
+    goes_by_length = (optim.lr_warmup_steps or 0) <= 0 < (optim.lr_warmup_steps_ratio or 0)
+    if actor.strategy == "megatron":
+        goes_by_length = optim.lr_decay_steps is None and (goes_by_length or optim.lr_decay_style != "constant")
+    else:
+        goes_by_length = goes_by_length or optim.lr_scheduler_type != "constant"
+    if not goes_by_length:
+        return {}
+    remark = " (the learning rate's schedule goes by it)"
+    fields = ["trainer.total_training_steps"]
+    if config.trainer.total_training_steps is None:
+        fields.append("trainer.total_epochs")
+    return dict.fromkeys(fields, remark)
+
+
+def recorded_fields(output_dir: str | Path) -> dict[str, Any]:
+    """The fields of the run recorded in `output_dir`, by dotted name; none where there is no run or its record is
+    damaged, which is said."""
     path = Path(output_dir) / CONFIG_FILE
     if not path.exists():
-        return []
+        return {}
     try:
         recorded = _flat(yaml.safe_load(path.read_text(encoding="utf-8", errors="replace")) or {})
     except yaml.YAMLError as error:
         print(f"passing over {path}, which is damaged ({str(error).splitlines()[0]}); it is written anew", flush=True)
-        return []
+        return {}
     if not recorded or "" in recorded:
         print(f"passing over {path}, which is damaged (no configuration in it); it is written anew", flush=True)
-        return []
-    asked = _flat(OmegaConf.to_container(config, resolve=True))
-    return [
-        f"{name}: {recorded.get(name, '(absent)')} -> {asked.get(name, '(absent)')}"
-        for name in sorted(recorded.keys() | asked.keys())
-        if recorded.get(name, "(absent)") != asked.get(name, "(absent)") and not _is_free(name)
-    ]
+        return {}
+    return recorded
 
 
 def write_atomic(path: Path, content: bytes) -> None:

@@ -22,7 +22,9 @@ from tensordict import TensorDict
 from verl.trainer.ppo.core_algos import agg_loss, kl_penalty, register_policy_loss
 from verl.utils.metric import AggregationType, Metric
 from verl.workers.config import ActorConfig
-from verl.workers.utils.losses import ppo_loss
+
+# The module: it may be half imported, when its own import is what brought this one here.
+from verl.workers.utils import losses as verl_losses
 from verl.workers.utils.padding import no_padding_2_padding
 
 from recipe.htpo.objective import ObjectiveConfig, TokenGroups, group_sums, partition, token_loss
@@ -83,7 +85,7 @@ def htpo_loss(
     else:
         verl_output = model_output
     if config.policy_loss.loss_mode != LOSS_MODE:
-        return ppo_loss(config, verl_output, data, dp_group)
+        return verl_losses.ppo_loss(config, verl_output, data, dp_group)
     if GROUPS_FIELD not in data:
         raise KeyError(f"{GROUPS_FIELD} is not in the batch: train with trainer.v1.trainer_mode=htpo_sync")
     # A jagged tensor whose longest row is not on record comes out wider than `ppo_loss` will have it.
@@ -100,7 +102,7 @@ def htpo_loss(
         current.writer = PartWriter(dump_to, data, current.entropy)
     token = _current.set(current)
     try:
-        loss, metrics = ppo_loss(config, verl_output, data, dp_group)
+        loss, metrics = verl_losses.ppo_loss(config, verl_output, data, dp_group)
     finally:
         _current.reset(token)
     if config.use_kl_loss and any(objective.cells[group_id].kl_scale != 1 for group_id in GROUP_IDS):

@@ -26,6 +26,8 @@ MEGATRON = (
     "trainer.n_gpus_per_node=2",
     "actor_rollout_ref.actor.megatron.tensor_model_parallel_size=2",
     "actor_rollout_ref.actor.optim.lr_warmup_steps=1",
+    # The schedule's end does not move when the run is continued to further steps.
+    f"actor_rollout_ref.actor.optim.lr_decay_steps={STEPS}",
 )
 
 

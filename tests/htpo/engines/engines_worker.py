@@ -35,6 +35,7 @@ from verl.workers.config import (
     TrainingWorkerConfig,
 )
 from verl.workers.engine_workers import TrainingWorker
+from verl.workers.utils import losses as verl_losses
 from verl.workers.utils.padding import response_from_nested
 
 import recipe.htpo.seams.loss as loss_module
@@ -208,7 +209,7 @@ def one_tensor(rows: list[Tensor]) -> Tensor:
 def recorded_groups() -> Iterator[dict[int, Tensor]]:
     """Encoded groups `[T]` by row, of every micro-batch whose loss is computed inside the context."""
     by_row: dict[int, Tensor] = {}
-    original_loss = loss_module.ppo_loss
+    original_loss = verl_losses.ppo_loss
 
     def recording_loss(config: ActorConfig, model_output: Any, data: TensorDict, dp_group: Any) -> Any:
         lengths = data["response_mask"].offsets().diff().tolist()
@@ -217,7 +218,7 @@ def recorded_groups() -> Iterator[dict[int, Tensor]]:
             by_row[row] = code[:length]
         return original_loss(config, model_output, data, dp_group)
 
-    with mock.patch.object(loss_module, "ppo_loss", recording_loss):
+    with mock.patch.object(verl_losses, "ppo_loss", recording_loss):
         yield by_row
 
 

@@ -20,7 +20,7 @@ from recipe.htpo.main_htpo import main as train_main
 from recipe.htpo.objective import CELL_NAMES, TokenGroups, load_preset, preset_names, rule_names, token_loss
 from recipe.htpo.preflight import EXIT_CODE, config_problems, find_problems
 from recipe.htpo.preflight.__main__ import main as preflight_main
-from recipe.htpo.preflight.keys import LEGACY_KEYS, UNBOUNDED_RULES, check_warnings
+from recipe.htpo.preflight.keys import ESTIMATORS_LACK, LEGACY_KEYS, UNBOUNDED_RULES, check_warnings
 from recipe.htpo.run.record import write_config
 
 ACTOR = "actor_rollout_ref.actor"
@@ -185,6 +185,40 @@ CONFIGURATION = [
         "no prompt could be replaced",
         "3 or more",
     ),
+    (
+        [
+            "trainer.v1.trainer_mode=htpo_colocate_async",
+            "trainer.v1.colocate_async.num_warmup_batches=1.5",
+            "algorithm.filter_groups.max_num_gen_batches=3",
+        ],
+        "algorithm.filter_groups.max_num_gen_batches",
+        "the 1.5 batches",
+        "4 or more",
+    ),
+    *(
+        ([f"algorithm.adv_estimator={name}"], "algorithm.adv_estimator", f"{name}, but .* {lacks}", "use htpo")
+        for name, lacks in ESTIMATORS_LACK.items()
+    ),
+    (
+        ["objective=intuitor", "algorithm.use_kl_in_reward=True"],
+        "algorithm.use_kl_in_reward",
+        "weights=intuitor makes its advantages without",
+        "use_kl_loss=True",
+    ),
+    (
+        [f"{ACTOR}.checkpoint.save_contents=[hf_model]"],
+        f"{ACTOR}.checkpoint.load_contents",
+        "lacks model, optimizer, extra",
+        "resume_mode=disable",
+    ),
+    (["trainer.save_freq=null"], "trainer.save_freq", "is None", "-1 for never"),
+    (["trainer.test_freq=null"], "trainer.test_freq", "is None", "-1 for never"),
+    (
+        ["trainer.resume_mode=resume_path", "trainer.resume_from_path=/a/global_step_4/"],
+        "trainer.resume_from_path",
+        "no slash behind it",
+        "auto",
+    ),
     ([f"{ACTOR}.policy_loss.loss_mode=vanilla"], f"{ACTOR}.policy_loss.loss_mode", "is vanilla", "objective=dapo"),
     ([f"{ACTOR}.policy_loss.loss_mode=gspo"], f"{ACTOR}.policy_loss.loss_mode", "hard_correct_low", "objective=gspo"),
     ([f"{ACTOR}.policy_loss.loss_mode=bypass_mode"], f"{ACTOR}.policy_loss.loss_mode", "is bypass_mode", "cispo"),
@@ -272,6 +306,9 @@ def test_broken_configuration(sound, broken, field, message, remedy):
         ["algorithm.filter_groups.metric=mine", "reward.custom_reward_function.path=mine.py"],
         ["algorithm.filter_groups.metric=foo", "algorithm.filter_groups.enable=False"],
         [f"{ACTOR}.kl_loss_type=foo"],
+        ["objective=thr_exploit", "algorithm.use_kl_in_reward=True"],
+        [f"{ACTOR}.checkpoint.save_contents=[model]", "trainer.resume_mode=disable"],
+        ["trainer.v1.trainer_mode=htpo_colocate_async", "trainer.v1.colocate_async.num_warmup_batches=0.5"],
     ],
 )
 def test_what_is_unusual_and_sound(sound, overrides):
@@ -368,12 +405,24 @@ def test_overlong_prompts(sound):
 def test_too_few_prompts(sound):
     problem = the_problem(find_problems(composed([*sound, "data.train_batch_size=64"])), "data.train_batch_size")
     assert "has 48 prompts" in problem.message and "build more data" in problem.remedy
+    fewer = composed([*sound, "data.train_max_samples=16"])
+    assert "train_max_samples leaves 16" in the_problem(find_problems(fewer), "data.train_batch_size").message
+
+
+def test_too_few_epochs(sound):
+    """verl would end after them, without the last save and validation."""
+    more = [*sound, "data.train_batch_size=16", "trainer.total_training_steps=31", "trainer.total_epochs=10"]
+    problem = the_problem(find_problems(composed(more)), "trainer.total_training_steps")
+    assert "10 epochs of 48 prompts are 30 steps" in problem.message and "total_epochs=11" in problem.remedy
+    assert find_problems(composed([*more, "trainer.total_epochs=11"])) == []
 
 
 def test_output_directory(sound, tmp_path):
     run = [*sound, f"htpo.output_dir={tmp_path}/run"]
     write_config(tmp_path / "run", composed(run))
-    assert find_problems(composed([*run, "trainer.total_training_steps=99"])) == []
+    assert find_problems(composed([*run, "trainer.save_freq=99"])) == []
+    longer = the_problem(find_problems(composed([*run, "trainer.total_training_steps=99"])), "htpo.output_dir")
+    assert "total_training_steps: 30 -> 99 (the learning rate's schedule goes by it)" in longer.message
     problem = the_problem(find_problems(composed([*run, "data.seed=1"])), "htpo.output_dir")
     assert "data.seed: 42 -> 1" in problem.message and "choose another htpo.output_dir" in problem.remedy
     many = the_problem(find_problems(composed([*run, "objective=entropy_80_20", "data.seed=1"])), "htpo.output_dir")

@@ -14,6 +14,7 @@ from verl.utils.checkpoint.checkpoint_manager import find_latest_ckpt_path
 
 from recipe.htpo.config import compose
 from recipe.htpo.run.checkpoints import TRACKER, prune, settle, what_is_lacking
+from recipe.htpo.run.record import write_config
 
 RANKS = 2
 
@@ -118,11 +119,57 @@ def test_no_whole_checkpoint_is_never_a_silent_new_start(tmp_path):
 
 def test_a_resume_path_must_be_whole(tmp_path):
     path = save(tmp_path, 5)
-    config = configuration(tmp_path, "trainer.resume_mode=resume_path", f"trainer.resume_from_path={path}")
-    assert settle(config) == []
+    assert settle(resuming_from(tmp_path, path)) == []
     (path / "data.pt").unlink()
-    (problem,) = settle(config)
+    (problem,) = settle(resuming_from(tmp_path, path))
     assert problem.field == "trainer.resume_from_path" and "data.pt is missing" in problem.message
+
+
+def resuming_from(tmp_path, path):
+    return configuration(tmp_path, "trainer.resume_mode=resume_path", f"trainer.resume_from_path={path}")
+
+
+def test_a_resume_path_of_another_run_holds_for_the_first_start(tmp_path, capsys):
+    """verl would begin at it again after every crash."""
+    path, own = save(tmp_path / "other", 100), tmp_path / "own"
+    config = resuming_from(own, path)
+    assert settle(config) == [] and config.trainer.resume_mode == "resume_path"
+    write_config(own, config)
+    # Killed before its first save, and in it.
+    for name in (None, "data.pt"):
+        if name:
+            (save(own, 105) / name).unlink()
+            (own / "checkpoints" / TRACKER).unlink()
+        config = resuming_from(own, path)
+        assert settle(config) == [] and config.trainer.resume_mode == "resume_path"
+        write_config(own, config)
+    shutil.rmtree(own / "checkpoints")
+    save(own, 110)
+    for _ in range(2):
+        config = resuming_from(own, path)
+        assert settle(config) == [] and config.trainer.resume_mode == "auto" and chosen(own) == "110"
+        assert f"this run was started from {path} before" in capsys.readouterr().out
+        write_config(own, config)
+
+
+def test_a_run_that_goes_back_to_a_step_of_its_own_does_so_once(tmp_path):
+    for step in (5, 10):
+        path = save(tmp_path, step)
+    config = resuming_from(tmp_path, path.with_name("global_step_5"))
+    assert settle(config) == [] and config.trainer.resume_mode == "auto" and chosen(tmp_path) == "5"
+    write_config(tmp_path, config)
+    for expected in ("5", "10"):
+        config = resuming_from(tmp_path, path.with_name("global_step_5"))
+        assert settle(config) == [] and config.trainer.resume_mode == "auto" and chosen(tmp_path) == expected
+        shutil.rmtree(path)
+        save(tmp_path, 10)
+
+
+def test_a_resume_path_of_another_run_where_this_one_has_checkpoints(tmp_path):
+    path = save(tmp_path / "other", 100)
+    save(tmp_path / "own", 5)
+    (problem,) = settle(resuming_from(tmp_path / "own", path))
+    assert problem.field == "trainer.resume_from_path" and "is another run's" in problem.message
 
 
 def test_nothing_to_settle(tmp_path):
@@ -170,6 +217,34 @@ def test_megatron(tmp_path):
     assert list(what_is_lacking(path, config)) == [f"{shard} is missing"]
     (shards / ".metadata").unlink()
     assert ".metadata cannot be read" in next(what_is_lacking(path, config))
+
+
+@pytest.mark.parametrize("kind", ["adapter", "fsdp"])
+def test_megatron_saves_adapters_and_fsdp_elsewhere_than_the_manifest_says(tmp_path, kind):
+    """verl/utils/checkpoint/megatron_checkpoint_manager.py, _build_checkpoint_manifest and save_checkpoint."""
+    path = save(tmp_path, 5)
+    config = configuration(tmp_path, "platform=cpu_megatron", "model_engine=megatron")
+    config.actor_rollout_ref.actor.megatron.use_megatron_fsdp = kind == "fsdp"
+    sharded = {"format": "megatron_dist_checkpoint"}
+    contents = {
+        "model": {"format": "huggingface", "path": "model/huggingface"},
+        "optimizer": {**sharded, "path": "optimizer/dist_ckpt"},
+    }
+    places = ["model/dist_ckpt"]
+    if kind == "adapter":
+        contents["model"]["peft_adapter_path"] = "model/huggingface/adapter"
+        contents["peft_adapters"] = {**sharded, "path": "model/dist_ckpt"}
+        places.append("optimizer/dist_ckpt")
+    actor = path / "actor"
+    (actor / "ckpt_contents.json").write_text(json.dumps({"contents": contents}))
+    for place in places:
+        dcp.save({"weight": torch.ones(1000)}, checkpoint_id=str(actor / place), no_dist=True)
+    assert list(what_is_lacking(path, config)) == []
+    for place in places:
+        (shard,) = (actor / place).glob("*.distcp")
+        cut(shard)
+        assert next(what_is_lacking(path, config)) == f"{shard} is cut short"
+        dcp.save({"weight": torch.ones(1000)}, checkpoint_id=str(actor / place), no_dist=True)
 
 
 def test_megatron_weights_in_several_files(tmp_path):

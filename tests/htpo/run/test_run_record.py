@@ -52,8 +52,51 @@ def test_a_change_is_named_with_both_values(config, tmp_path):
 @pytest.mark.parametrize("field", record.FREE_FIELDS)
 def test_what_cannot_change_a_step_may_differ(config, tmp_path, field):
     assert OmegaConf.select(config, field, default="absent") != "absent", "no such field"
+    config = OmegaConf.merge(config, {"actor_rollout_ref": {"actor": {"optim": {"lr_scheduler_type": "constant"}}}})
     record.write_config(tmp_path, config)
     assert changed(config, tmp_path, **{field.replace(".", "__"): "other"}) == []
+
+
+OPTIM = "actor_rollout_ref__actor__optim__"
+
+
+@pytest.mark.parametrize(
+    "engine, schedule, goes_by_length",
+    [
+        ("cpu", {}, True),
+        ("cpu", {"lr_scheduler_type": "constant"}, False),
+        ("cpu", {"lr_scheduler_type": "constant", "lr_warmup_steps": 0, "lr_warmup_steps_ratio": 0.1}, True),
+        ("cpu", {"lr_scheduler_type": "constant", "lr_warmup_steps_ratio": 0.1}, False),
+        ("cpu_megatron", {}, True),
+        ("cpu_megatron", {"lr_decay_style": "constant"}, False),
+        ("cpu_megatron", {"lr_decay_steps": 100}, False),
+        ("cpu_megatron", {"lr_decay_style": "constant", "lr_warmup_steps": -1, "lr_warmup_steps_ratio": 0.1}, True),
+    ],
+)
+def test_the_length_may_differ_where_no_schedule_goes_by_it(tmp_path, engine, schedule, goes_by_length):
+    """Megatron would go on with the last rate of the old schedule, which may be 0; FSDP with that of another one."""
+    model_engine = ["model_engine=megatron"] if engine == "cpu_megatron" else []
+    config = compose(
+        [
+            f"platform={engine}",
+            *model_engine,
+            "actor_rollout_ref.model.path=m",
+            "data.train_files=a",
+            "data.val_files=c",
+        ]
+    )
+    for name, value in schedule.items():
+        OmegaConf.update(config, f"{OPTIM}{name}".replace("__", "."), value)
+    config.trainer.total_training_steps = 30
+    record.write_config(tmp_path, config)
+    assert changed(config, tmp_path, trainer__total_epochs=7) == []
+    found = changed(config, tmp_path, trainer__total_training_steps=60)
+    assert (
+        found == ["trainer.total_training_steps: 30 -> 60 (the learning rate's schedule goes by it)"] * goes_by_length
+    )
+    config.trainer.total_training_steps = None
+    record.write_config(tmp_path, config)
+    assert bool(changed(config, tmp_path, trainer__total_epochs=7)) == goes_by_length
 
 
 def test_a_field_that_only_begins_like_a_free_one_counts(config, tmp_path):

@@ -18,6 +18,8 @@ import multiprocessing, os, signal, sys, time
 from recipe.htpo.seams.engine_death import end_with_the_engine
 
 def engine(end):
+    # Until it is watched.
+    time.sleep(0.3)
     if end.startswith("exit"):
         os._exit(int(end[4:]))
     if end:
@@ -44,7 +46,10 @@ def server(name: str, end: str) -> subprocess.CompletedProcess[str]:
 def test_a_crash_ends_the_server_with_the_reason(end, code):
     result = server(f"{NAME}_DP0", end)
     assert result.returncode == EXIT_CODE
-    assert f"HTPO watchdog: vLLM's engine ended, {NAME}_DP0 (pid " in result.stderr and f"with exit code {code};" in result.stderr
+    assert (
+        f"HTPO watchdog: vLLM's engine ended, {NAME}_DP0 (pid " in result.stderr
+        and f"with exit code {code};" in result.stderr
+    )
 
 
 @pytest.mark.parametrize("name, end", [(NAME, "exit0"), (NAME, "SIGTERM"), (NAME, ""), ("other", "SIGKILL")])

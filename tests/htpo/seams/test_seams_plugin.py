@@ -26,6 +26,8 @@ from verl.plugin.platform import PlatformRegistry, get_platform
 report["registered"] = "cpu" in PlatformRegistry.registered_names()
 report["platform"] = get_platform().device_name
 
+# Somebody else's first import: it brings our loss, which needs this very module.
+from verl.workers.utils.losses import sft_loss
 from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY, POLICY_LOSS_REGISTRY
 
 report["algorithms"] = ["htpo" in POLICY_LOSS_REGISTRY, "htpo" in ADV_ESTIMATOR_REGISTRY]

@@ -18,6 +18,7 @@ from recipe.htpo.objective.weights import (
     thr_metrics,
     weight_names,
 )
+from recipe.htpo.preflight.keys import OWN_ESTIMATORS
 
 PARAMETERS = {
     "thr": {"p": 0.1},
@@ -80,6 +81,16 @@ def rewards(i: int) -> list[int]:
 
 def test_every_transform_has_a_case():
     assert set(PARAMETERS) == set(weight_names())
+
+
+def test_those_that_the_preflight_knows_ignore_the_base_and_no_other_does():
+    given, other = batch(), batch(advantages=batch().advantages * torch.linspace(0.5, 2.0, ROWS)[:, None])
+    ignoring = {
+        n
+        for n, parameters in PARAMETERS.items()
+        if transformed(n, parameters, given) == transformed(n, parameters, other)
+    }
+    assert ignoring == set(OWN_ESTIMATORS)
 
 
 def test_thr():
