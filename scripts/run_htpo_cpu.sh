@@ -27,6 +27,7 @@ output_dir="${OUTPUT_DIR:-}"
 # derived defaults
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 cd "$root"
+source scripts/hydra_value.sh
 overrides=()
 dry_run=false
 for override in "$@"; do
@@ -75,12 +76,12 @@ train=(
   "$python" -m recipe.htpo.main_htpo
   "${engine[@]}"
   objective="$algo"
-  htpo.output_dir="$output_dir"
-  data.train_files="$data_dir/arithmetic/train.parquet"
-  data.val_files="$data_dir/arithmetic/test.parquet"
+  htpo.output_dir="$(hydra_value "$output_dir")"
+  data.train_files="$(hydra_value "$data_dir/arithmetic/train.parquet")"
+  data.val_files="$(hydra_value "$data_dir/arithmetic/test.parquet")"
   data.seed="$seed"
   actor_rollout_ref.rollout.seed="$seed"
-  actor_rollout_ref.model.path="$model_dir"
+  actor_rollout_ref.model.path="$(hydra_value "$model_dir")"
   "${overrides[@]}"
 )
 if "$dry_run"; then

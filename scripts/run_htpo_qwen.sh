@@ -62,16 +62,8 @@ names_of() {
 absolute() {
   if [[ "$1" == /* || "$1" == *://* ]]; then printf '%s' "$1"; else printf '%s' "$PWD/$1"; fi
 }
-# A value of a Hydra override: quoted where Hydra would read more than a plain word.
-hydra_value() {
-  local value="$1"
-  if [[ "$value" =~ ^[A-Za-z0-9_./:@%+-]+$ ]]; then
-    printf '%s' "$value"
-  else
-    value="${value//\\/\\\\}"
-    printf "'%s'" "${value//\'/\\\'}"
-  fi
-}
+# shellcheck source=scripts/hydra_value.sh
+source "$(dirname "${BASH_SOURCE[0]}")/hydra_value.sh"
 # Absolute paths, as a Hydra list when there are several.
 files_value() {
   local file files=() values=()

@@ -3,7 +3,8 @@
 """Everything that would fail, hang or train something else is found before Ray or a model is started.
 
 Problems are collected, not raised one by one. The checks are two tables, of keys (`keys`) and of divisions (`sizes`),
-and what verl says itself (`verl_config`), then this machine (`machine`); `nodes` looks at the nodes of a cluster.
+the reward (`reward_function`), what verl says itself (`verl_config`), then this machine (`machine`); `nodes` looks at
+the nodes of a cluster.
 """
 
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from omegaconf import DictConfig
 
-from recipe.htpo.preflight import keys, machine, sizes, verl_config
+from recipe.htpo.preflight import keys, machine, reward_function, sizes, verl_config
 from recipe.htpo.problem import EXIT_CODE, Problem
 
 __all__ = ["EXIT_CODE", "Problem", "config_problems", "find_problems", "machine_problems", "print_problems"]
@@ -25,6 +26,7 @@ SETTINGS: tuple[Check, ...] = (
     keys.check_missing,
     keys.check_objective,
     keys.check_general_keys,
+    reward_function.check_reward_options,
 )
 # What the others build upon: which engine, and that sizes are numbers.
 BASICS: tuple[Check, ...] = (verl_config.check_engine, sizes.check_numbers)
@@ -40,6 +42,7 @@ MACHINE: tuple[Check, ...] = (
     machine.check_plugin,
     machine.check_deadline,
     machine.check_model_and_data,
+    reward_function.check_reward_function,
     machine.check_disk,
 )
 

@@ -21,6 +21,7 @@ from recipe.htpo.preflight.settings import (
     FSDP,
     MEGATRON,
     MODEL,
+    REWARD,
     ROLLOUT,
     TRANSFORMER,
     VERL_LOSSES,
@@ -53,6 +54,19 @@ ADAM_BETAS = [0.9, 0.999]
 NO_CRITIC = "set algorithm.adv_estimator=htpo and critic.enable=null"
 # Those of verl's `kl_penalty`; with + the gradient is that of k2.
 KL_ESTIMATORS = ("kl", "k1", "abs", "mse", "k2", "low_var_kl", "k3")
+# Of verl/utils/tracking.py, `Tracking`.
+LOGGERS = (
+    "clearml",
+    "console",
+    "file",
+    "mlflow",
+    "rl_insight",
+    "swanlab",
+    "tensorboard",
+    "trackio",
+    "vemlp_wandb",
+    "wandb",
+)
 # What only verl's older trainer makes (verl/trainer/ppo/ray_trainer.py).
 ESTIMATORS_LACK = {
     "gdpo": "rewards by key",
@@ -65,7 +79,6 @@ OWN_ESTIMATORS = ("asymre", "gtpo", "intuitor", "maxrl", "qae")
 # What a resume needs of a checkpoint; weights in either format, under Megatron.
 RESUMED = ("model", "optimizer", "extra")
 # Numbers that the recipe's reward has for every response, and verl's name of the reward itself.
-REWARD = "pkg://recipe.htpo.reward"
 REWARD_METRICS = ("acc", "score", "reward")
 # What a loss was made for, or forces.
 LOSS_AGGREGATION = {"gspo": "seq-mean-token-mean", "sapo": "seq-mean-token-mean"}
@@ -203,6 +216,10 @@ def _no_estimator(s: Settings) -> list[str]:
     return [] if s.value in names else sorted(names - {"gae", *ESTIMATORS_LACK})
 
 
+def _texts(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else list(value or ())
+
+
 def _not_resumed(s: Settings) -> list[str]:
     loaded = set(s.value)
     if s.actor.strategy == "megatron" and "hf_model" in loaded:
@@ -261,6 +278,18 @@ GENERAL = (
         "set it to a number of seconds above 0, or null"),
     Key("htpo.max_failed_rollouts", _no_number(lambda v: 0 <= v <= 1), "is {value}", "set it to a share from 0 to 1"),
     Key("htpo.gpu_memory_gib", _no_number(lambda v: 0 < v < inf), "is {value}", "set it to a number of GiB above 0"),
+    Key(f"{ACTOR}.optim.lr", _no_number(lambda v: 0 <= v < inf), "is {value}", "set it to a rate of 0 or more"),
+    Key(f"{ACTOR}.optim.weight_decay", _no_number(lambda v: 0 <= v < inf), "is {value}", "set it to 0 or more"),
+    Key(f"{ACTOR}.optim.lr_warmup_steps", _no_number(lambda v: v == int(v), null=True), "is {value}",
+        "set it to a number of steps"),
+    Key(f"{ACTOR}.entropy_coeff", _no_number(lambda v: abs(v) < inf), "is {value}", "set it to a number"),
+    *(Key(f"{ROLLOUT}.{name}", _no_number(lambda v: 0 < v <= 1), "is {value}",
+          "set it to a share of the probability above 0; 1 keeps all")
+      for name in ("top_p", "val_kwargs.top_p")),
+    Key("data.seed", lambda s: s.value is not None and not isinstance(s.value, int), "is {value}",
+        "set it to a whole number, or null"),
+    Key("trainer.logger", lambda s: sorted(set(_texts(s.value)) - set(LOGGERS)), "has {found}",
+        f"choose from {', '.join(LOGGERS)}"),
     Key(f"{ACTOR}.clip_ratio_low", _no_clip(lambda v: 0 <= v < 1, "htpo"), "is {value}", "set it to a width in [0, 1)"),
     Key(f"{ACTOR}.clip_ratio_high", _no_clip(lambda v: 0 <= v < inf, "htpo"), "is {value}",
         "set it to a width of 0 or more"),
@@ -407,7 +436,7 @@ MEGATRON_KEYS = (
     Key(f"{ACTOR}.optim.betas", lambda s: list(s.value) != ADAM_BETAS,
         "is {value}, which verl 0.9.1 does not hand to megatron-core",
         f"leave it at {ADAM_BETAS}, and set +{ACTOR}.optim.override_optimizer_config.adam_beta1 and adam_beta2"),
-    Key(f"{ACTOR}.optim.lr_warmup_steps", lambda s: s.value >= s.schedule,
+    Key(f"{ACTOR}.optim.lr_warmup_steps", lambda s: isinstance(s.value, int) and s.value >= s.schedule,
         "is {value}, and the schedule has {schedule} steps (optim.lr_decay_steps, or trainer.total_training_steps); "
         "megatron-core needs more steps than warm-up", "lower it, or train longer"),
     *(Key(f"{TRANSFORMER}.{name}",

@@ -152,6 +152,9 @@ def _steps(config: DictConfig, rows: int) -> Iterator[Problem]:
     """The prompts make a batch, and the epochs as many as there are to be steps (verl ends with whichever ends first,
     then without the last save and validation)."""
     data, trainer, source = config.data, config.trainer, "data.train_files has"
+    sizes = data.train_batch_size, trainer.total_epochs, trainer.total_training_steps or 1
+    if not all(isinstance(size, int) and size > 0 for size in sizes):
+        return
     if 0 < data.train_max_samples < rows:
         rows, source = data.train_max_samples, "data.train_max_samples leaves"
     per_epoch = rows // data.train_batch_size
@@ -173,7 +176,8 @@ def file_list(files: Any) -> list[str]:
 
 def check_disk(config: DictConfig) -> Iterator[Problem]:
     """Room for the checkpoints that are kept and the one that is being written, less those that are there."""
-    size = checkpoint_estimate(config) if (config.trainer.save_freq or -1) > 0 else None
+    save_freq = config.trainer.save_freq
+    size = checkpoint_estimate(config) if isinstance(save_freq, int) and save_freq > 0 else None
     if size is None:
         return
     path = Path(config.trainer.default_local_dir).absolute()

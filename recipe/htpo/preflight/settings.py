@@ -23,6 +23,8 @@ MODEL = "actor_rollout_ref.model"
 MEGATRON = f"{ACTOR}.megatron"
 FSDP = f"{ACTOR}.fsdp_config"
 TRANSFORMER = f"{MEGATRON}.override_transformer_config"
+# The recipe's own reward, as a path of verl.
+REWARD = "pkg://recipe.htpo.reward"
 ABSENT = object()
 
 # verl's losses that run in place of the table. `bypass_mode` needs a batch without old log-probabilities.

@@ -26,10 +26,11 @@ ROLLOUT_TENSOR = f"{ROLLOUT}.tensor_model_parallel_size"
 # With `?`, null has a meaning of its own.
 POSITIVE = {
     "data": "train_batch_size max_prompt_length max_response_length",
-    "trainer": "nnodes n_gpus_per_node max_actor_ckpt_to_keep?",
+    "trainer": "nnodes n_gpus_per_node total_epochs total_training_steps? max_actor_ckpt_to_keep?",
     ACTOR: "ppo_mini_batch_size ppo_epochs ppo_max_token_len_per_gpu ppo_micro_batch_size_per_gpu?",
     ROLLOUT: "n tensor_model_parallel_size data_parallel_size max_num_batched_tokens max_num_seqs max_model_len? "
     "log_prob_max_token_len_per_gpu log_prob_micro_batch_size_per_gpu?",
+    f"{ROLLOUT}.val_kwargs": "n",
 }
 POSITIVE_MEGATRON = {
     MEGATRON: "tensor_model_parallel_size pipeline_model_parallel_size context_parallel_size "
