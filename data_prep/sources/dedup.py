@@ -59,9 +59,9 @@ def unique_of(records: Iterator[Record], counts: dict[str, int]) -> Iterator[Rec
 def grouped(paths: Sequence[Path], counts: dict[str, int]) -> Iterator[pa.RecordBatch] | None:
     """Batches of distinct rows in order of their first row, whose number is in the last column.
 
-    None where the files are no parquet files of one schema, or DuckDB cannot read them.
+    None where the files are no parquet files of one schema, or DuckDB cannot read them under their names.
     """
-    if any(path.suffix.lower() != ".parquet" for path in paths):
+    if any(path.suffix.lower() != ".parquet" or _is_pattern(path) for path in paths):
         return None
     files = [open_parquet(path) for path in paths]
     names = _columns(files[0].schema_arrow.names)
@@ -76,6 +76,11 @@ def grouped(paths: Sequence[Path], counts: dict[str, int]) -> Iterator[pa.Record
         logger.warning("rows are compared one by one, since DuckDB says: %s", first_line(error))
         return None
     return _counted(first, batches, sum(sizes), counts, paths)
+
+
+def _is_pattern(path: Path) -> bool:
+    """Whether DuckDB takes the name for a pattern: of ``set[1].parquet`` it would read ``set1.parquet``."""
+    return any(character in str(path) for character in "*?[")
 
 
 def _query(paths: Sequence[Path], sizes: Sequence[int], names: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -103,11 +108,19 @@ def _counted(
     counts: dict[str, int],
     paths: Sequence[Path],
 ) -> Iterator[pa.RecordBatch]:
-    """All batches; the counts are complete after the last one."""
+    """All batches; the counts are complete after the last one. Raises DataError when there are more rows than read."""
     counts["read"] += read
     counts["duplicate_rows"] += read
+    left = read
     batch = first
     while batch is not None:
+        left -= len(batch)
+        if left < 0:
+            raise DataError(
+                f"DuckDB found more distinct rows than the {read:,} rows there are: it has read other files",
+                file=", ".join(str(path) for path in paths),
+                remedy="rename the files to letters, digits, _ and -",
+            )
         counts["duplicate_rows"] -= len(batch)
         yield batch
         try:

@@ -11,6 +11,7 @@ import pytest
 from data_support import dapo_table, read, write_copies
 
 from data_prep.command_line.main import main
+from data_prep.errors import DataError
 from data_prep.sources import dedup
 from data_prep.sources.dedup import unique_records
 
@@ -130,3 +131,20 @@ def test_copies_across_shards_are_removed(tmp_path: Path, suffix: str) -> None:
     rows = read(out / "deepscaler" / "train.parquet")
     assert [row["extra_info"]["problem"] for row in rows] == ["p0", "p1", "p2"]
     assert [row["extra_info"]["source_row"] for row in rows] == [0, 1, 4]
+
+
+@pytest.mark.parametrize("name", ["set[1].parquet", "set*.parquet", "set?.parquet", "[s]et/1.parquet"])
+def test_a_name_is_no_pattern(tmp_path: Path, name: str) -> None:
+    """DuckDB would read what the pattern matches instead of the file of this name."""
+    for path, table in ((tmp_path / "set1.parquet", dapo_table(5)), (tmp_path / name, dapo_table(3, copies=2))):
+        path.parent.mkdir(exist_ok=True)
+        pq.write_table(table, path)
+    assert check(tmp_path / name) == 3
+
+
+def test_more_rows_than_there_are_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dedup, "_is_pattern", lambda path: False)
+    pq.write_table(dapo_table(5), tmp_path / "set1.parquet")
+    pq.write_table(dapo_table(3), tmp_path / "set[1].parquet")
+    with pytest.raises(DataError, match="more distinct rows than the 3 rows there are"):
+        list(unique_records([tmp_path / "set[1].parquet"], {"read": 0, "duplicate_rows": 0}))
