@@ -137,9 +137,12 @@ def stats(arguments: Namespace) -> int:
     """``stats FILE...``."""
     from data_prep.operations.lengths import load_tokenizer
     from data_prep.operations.stats import lines, stats_of, write_conflicts
+    from data_prep.storage.files import refuse_overwriting
 
     if arguments.conflicts and len(arguments.files) > 1:
         raise DataError("--conflicts takes one file", remedy="run stats on each file")
+    if arguments.conflicts:
+        refuse_overwriting(arguments.conflicts, arguments.files)
     tokenizer = load_tokenizer(arguments.tokenizer) if arguments.tokenizer else None
     for path in arguments.files:
         print(path)
@@ -159,16 +162,17 @@ def decontaminate(arguments: Namespace) -> int:
         write_clean_train,
         write_report,
     )
-    from data_prep.storage.files import refuse_overwriting
+    from data_prep.storage.files import refuse_one_path_twice, refuse_overwriting
 
     against = evaluation_files(arguments.train, arguments.against)
     inputs = [arguments.train, *against]
     cleaned = {
         path: arguments.clean_evals / path.parent.name / path.name for path in inputs[1:] if arguments.clean_evals
     }
-    for out in (arguments.out, arguments.report, *cleaned.values()):
-        if out:
-            refuse_overwriting(out, inputs)
+    outs = [out for out in (arguments.out, arguments.report, *cleaned.values()) if out]
+    for out in outs:
+        refuse_overwriting(out, inputs)
+    refuse_one_path_twice(outs)
     report = find_overlap(arguments.train, against, arguments.n, arguments.threshold, near=arguments.near)
     for path in against:
         total = sum(problem.file == path for problem in report.problems)

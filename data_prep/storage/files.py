@@ -96,3 +96,15 @@ def refuse_overwriting(out: str | os.PathLike, inputs: Iterable[str | os.PathLik
     for path in inputs:
         if os.path.exists(out) and os.path.exists(path) and os.path.samefile(out, path):
             raise DataError("the output is an input and would be lost", file=out, remedy="write to another path")
+
+
+def refuse_one_path_twice(outs: Iterable[str | os.PathLike]) -> None:
+    """Raises DataError when two outputs of a command are one file: the later one would replace the earlier one."""
+    seen: set[str] = set()
+    for out in outs:
+        path = os.path.realpath(out)
+        if path in seen:
+            raise DataError(
+                "two outputs would be this one file", file=out, remedy="write them in several calls, or to other paths"
+            )
+        seen.add(path)

@@ -31,6 +31,7 @@ def test_commands(tmp_path: Path, parts: list[Path], capsys: pytest.CaptureFixtu
         "decontaminate {0} --against {1} --out {0}",
         "decontaminate {0} --against {1} --report {1}",
         "decontaminate {0} --against {1} --clean-evals {2}",
+        "stats {0} --conflicts {0}",
     ],
 )
 def test_output_over_an_input_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture, command: str) -> None:
@@ -40,6 +41,22 @@ def test_output_over_an_input_is_refused(tmp_path: Path, capsys: pytest.CaptureF
     assert main(command.format(train, evaluation, tmp_path).split()) == 1
     assert "the output is an input" in "".join(capsys.readouterr())
     assert (train.read_bytes(), evaluation.read_bytes()) == before
+
+
+def test_two_outputs_of_one_path_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Two collections hold a set of one name: the second clean file would replace the first."""
+    train = write_contract(tmp_path / "train" / "train.parquet", ["one", "two"], name="train")
+    evals = [
+        write_contract(tmp_path / folder / "amc23" / "test.parquet", [problem], name="eval")
+        for folder, problem in (("a", "three"), ("b", "four"))
+    ]
+    command = ["decontaminate", str(train), "--against", *map(str, evals)]
+    clean = tmp_path / "clean"
+    assert main([*command, "--clean-evals", str(clean)]) == 1
+    assert f"error: {clean / 'amc23' / 'test.parquet'}: two outputs would be" in "".join(capsys.readouterr())
+    assert not clean.exists()
+    assert main([*command, "--out", str(tmp_path / "x"), "--report", str(clean / ".." / "x")]) == 1
+    assert "two outputs would be" in capsys.readouterr().err
 
 
 def test_one_file_is_not_train_and_test(
