@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -72,6 +73,8 @@ SCHEMA = pa.schema(
 """
 
 STYLE = "rule"
+REQUIRED = ("data_source", "prompt", "reward_model.ground_truth", "extra_info.id", "extra_info.problem")
+"""What no row may lack, besides the content of its messages."""
 EXTRA_INFO_FIELDS = tuple(field.name for field in SCHEMA.field("extra_info").type)
 
 
@@ -220,9 +223,34 @@ def schema_difference(schema: pa.Schema) -> str | None:
 
 
 def contract_batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Batches of a file of the contract; raises DataError when it is none."""
+    """Batches of a file of the contract; raises DataError when it is none, or a field that has to be there is null."""
     require_contract(path)
-    yield from parquet_batches(path, columns)
+    row = 0
+    for batch in parquet_batches(path, columns):
+        for name, values in _required_values(batch):
+            if values.null_count:
+                raise DataError(
+                    f"{name} is null",
+                    file=path,
+                    place=f"row {row + pc.index(pc.is_null(values), True).as_py()}",
+                    remedy="fill it in, or build the file again; `check FILE` counts such rows",
+                )
+        row += len(batch)
+        yield batch
+
+
+def _required_values(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.Array]]:
+    """The fields that are filled in every row of the contract, as far as they were read: one value a row."""
+    for name in REQUIRED:
+        top, _, inner = name.partition(".")
+        if top in batch.schema.names:
+            yield name, pc.struct_field(batch[top], inner) if inner else batch[top]
+    if "prompt" in batch.schema.names:
+        contents = pc.struct_field(pc.list_flatten(batch["prompt"]), "content")
+        of_row = pc.list_parent_indices(batch["prompt"])
+        null = np.zeros(len(batch), dtype=bool)
+        null[of_row.filter(pc.is_null(contents)).to_numpy()] = True
+        yield "prompt.content", pa.array(~null, mask=null)
 
 
 def require_contract(path: Path) -> int:

@@ -10,8 +10,11 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from data_prep.contract import schema_difference
 from data_prep.errors import DataError
+from data_prep.operations.joins import join_difference
 from data_prep.operations.lengths import load_tokenizer, prompt_lengths
+from data_prep.operations.messages import as_texts, has_user_text, messages_type_problem
 from data_prep.sources.conversation import last_user_text
 from data_prep.sources.templates import strip_known_template
 from data_prep.storage.digests import DigestMap, digest
@@ -32,8 +35,9 @@ class Problem:
     file: str
     """The file."""
     kind: str
-    """Short name: unreadable, missing-column, wrong-type, features, empty-prompt, data-source, ground-truth,
-    unparsable-ground-truth, empty-file, duplicate-id, repeated-prompt, overlong-prompt, same-file, train-is-test."""
+    """Short name: unreadable, missing-column, wrong-type, features, empty-prompt, null-message, data-source,
+    ground-truth, unparsable-ground-truth, null-field, empty-file, duplicate-id, repeated-prompt, overlong-prompt,
+    same-file, train-is-test."""
     message: str
     """What is wrong, with file and rows."""
     remedy: str
@@ -120,7 +124,7 @@ class _Splits:
         """The file that holds the row's problem in the other split, if any; remembers the row."""
         extra_info = record.get("extra_info") or {}
         side = _side(extra_info.get("split")) or _side(self._files[-1].name)
-        text = extra_info.get("problem") or strip_known_template(last_user_text(record["prompt"] or []) or "")
+        text = extra_info.get("problem") or strip_known_template(last_user_text(as_texts(record["prompt"])) or "")
         text = " ".join(str(text).split())
         if side is None or not text:
             return None
@@ -171,6 +175,7 @@ class _FileCheck:
         self._ground_truth_problem = _verifier()
         self._kinds = {
             "empty-prompt": _Rows("prompt has no user message with text", "delete these rows"),
+            "null-message": _Rows("a message of the prompt is null", "delete the message, or the row"),
             "data-source": _Rows("data_source is empty", "fill in the name of the set; it selects the scorer"),
             "ground-truth": _Rows(
                 "reward_model.ground_truth is not a text with content",
@@ -180,6 +185,9 @@ class _FileCheck:
                 "the verifier cannot read the ground truth",
                 "correct or drop these rows; if many, map the answer: `build --answer COLUMN --answer-rule RULE`",
                 "warning",
+            ),
+            "null-field": _Rows(
+                "a field that the contract fills in every row is null", "fill it in, or build the file again"
             ),
             "duplicate-id": _Rows("extra_info.id occurs before", "list a file once; mix each set once"),
             "repeated-prompt": _Rows(
@@ -203,6 +211,7 @@ class _FileCheck:
         if file_problems:
             return file_problems
         columns = [name for name in COLUMNS if name in schema.names]
+        of_contract = schema_difference(schema) is None
         row = 0
         self._splits.start(self._path)
         with DigestMap() as ids, DigestMap() as prompts:
@@ -210,6 +219,8 @@ class _FileCheck:
                 records = batch.to_pylist()
                 for record in records:
                     self._check(row, record, ids, prompts)
+                    if of_contract:
+                        self._check_contract(row, record)
                     row += 1
                 self._check_lengths(row - len(records), records)
         unparsable = self._kinds["unparsable-ground-truth"]
@@ -237,8 +248,13 @@ class _FileCheck:
         for name in ("data_source", "prompt", "reward_model"):
             if name not in schema.names:
                 yield problem("missing-column", f"no column {name!r} (columns: {', '.join(schema.names)})", convert)
-        if "prompt" in schema.names and not _is_messages(schema.field("prompt").type):
-            yield problem("wrong-type", f"prompt is {schema.field('prompt').type}, not messages", convert)
+        wrong = messages_type_problem(schema.field("prompt").type) if "prompt" in schema.names else None
+        if wrong:
+            yield problem("wrong-type", wrong, convert)
+        if "extra_info" in schema.names and not _is_struct_or_null(schema.field("extra_info").type):
+            found = schema.field("extra_info").type
+            remedy = "write it as a struct (JSON text: parse it first), or leave the column out"
+            yield problem("wrong-type", f"extra_info is {found}, not a struct", remedy)
         if "reward_model" in schema.names:
             type_ = schema.field("reward_model").type
             position = type_.get_field_index("ground_truth") if pa.types.is_struct(type_) else -1
@@ -252,7 +268,10 @@ class _FileCheck:
 
     def _check(self, row: int, record: dict, ids: DigestMap, prompts: DigestMap) -> None:
         messages = record["prompt"] or []
-        if not _has_user_text(messages):
+        if None in messages:
+            self._kinds["null-message"].add(row)
+            messages = [message for message in messages if message is not None]
+        if not has_user_text(messages):
             self._kinds["empty-prompt"].add(row)
         if not str(record["data_source"] or "").strip():
             self._kinds["data-source"].add(row)
@@ -267,6 +286,13 @@ class _FileCheck:
         if other is not None:
             self._kinds["train-is-test"].add(row, f"see {other}")
 
+    def _check_contract(self, row: int, record: dict) -> None:
+        extra_info = record["extra_info"] or {}
+        null = [f"extra_info.{name}" for name in ("id", "problem") if extra_info.get(name) is None]
+        null += ["prompt.content" for message in record["prompt"] or () if message and message["content"] is None]
+        if null:
+            self._kinds["null-field"].add(row, null[0])
+
     def _check_ground_truth(self, row: int, ground_truth: object) -> None:
         if not isinstance(ground_truth, str) or not ground_truth.strip():
             self._kinds["ground-truth"].add(row, repr(ground_truth))
@@ -278,8 +304,9 @@ class _FileCheck:
     def _check_lengths(self, first_row: int, records: list[dict]) -> None:
         if self._longest is None:
             return
-        rows = [row for row, record in enumerate(records) if _has_user_text(record["prompt"])]
-        lengths = prompt_lengths(self._tokenizer, [records[row]["prompt"] for row in rows])
+        prompts = [as_texts(record["prompt"]) for record in records]
+        rows = [row for row, prompt in enumerate(prompts) if has_user_text(prompt)]
+        lengths = prompt_lengths(self._tokenizer, [prompts[row] for row in rows])
         for row, length in zip(rows, lengths, strict=True):
             if length > self._longest:
                 self._kinds["overlong-prompt"].add(first_row + row, f"{length} tokens")
@@ -294,8 +321,8 @@ def _verifier() -> Callable[[str], str | None] | None:
     return ground_truth_problem
 
 
-def _has_user_text(messages: list[dict] | None) -> bool:
-    return any(message["role"] == "user" and (message["content"] or "").strip() for message in messages or ())
+def _is_struct_or_null(type_: pa.DataType) -> bool:
+    return pa.types.is_struct(type_) or pa.types.is_null(type_)
 
 
 def _seen_before(known: DigestMap, key: bytes, row: int) -> bool:
@@ -305,20 +332,13 @@ def _seen_before(known: DigestMap, key: bytes, row: int) -> bool:
     return False
 
 
-def _is_messages(type_: pa.DataType) -> bool:
-    if not (pa.types.is_list(type_) or pa.types.is_large_list(type_)):
-        return False
-    value = type_.value_type
-    return pa.types.is_struct(value) and {"role", "content"} <= {field.name for field in value}
-
-
 def _feature_problems(schemas: dict[str, pa.Schema]) -> list[Problem]:
     """Files that ``datasets.concatenate_datasets``, hence verl, cannot join with an earlier one of the list."""
     found = []
     files = list(schemas)
     for position, file in enumerate(files):
         for earlier in files[:position]:
-            difference = _difference(pa.struct(list(schemas[earlier])), pa.struct(list(schemas[file])), "")
+            difference = join_difference(pa.struct(list(schemas[earlier])), pa.struct(list(schemas[file])))
             if difference:
                 found.append(
                     Problem(
@@ -330,28 +350,3 @@ def _feature_problems(schemas: dict[str, pa.Schema]) -> list[Problem]:
                 )
                 break
     return found
-
-
-def _difference(one: pa.DataType, other: pa.DataType, path: str) -> str | None:
-    """First field that two files share with types that ``datasets`` does not align; a missing or null field is fine."""
-    if _is_null(one) or _is_null(other):
-        return None
-    if pa.types.is_struct(one) and pa.types.is_struct(other):
-        shared = [field.name for field in one if other.get_field_index(field.name) >= 0]
-        texts = (_difference(one.field(n).type, other.field(n).type, f"{path}.{n}" if path else n) for n in shared)
-        return next((text for text in texts if text), None)
-    return None if _same(one, other) else f"{path} is {one} there and {other} here"
-
-
-def _is_null(type_: pa.DataType) -> bool:
-    return _is_null(type_.value_type) if pa.types.is_list(type_) else pa.types.is_null(type_)
-
-
-def _same(one: pa.DataType, other: pa.DataType) -> bool:
-    """Equality of types, the order of struct fields apart."""
-    if pa.types.is_struct(one) and pa.types.is_struct(other):
-        types, others = ({field.name: field.type for field in type_} for type_ in (one, other))
-        return types.keys() == others.keys() and all(_same(types[name], others[name]) for name in types)
-    if pa.types.is_list(one) and pa.types.is_list(other):
-        return _same(one.value_type, other.value_type)
-    return one == other

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerBase
 
+from data_prep.errors import DataError
+from data_prep.operations.messages import as_texts, messages_type_problem
+from data_prep.storage.parquet import open_parquet, parquet_batches
 from recipe.htpo.evaluation.settings import EvalSettings, SettingsError
 from recipe.htpo.reward import problem_text
 
 COLUMNS = ("data_source", "prompt", "reward_model")
+_BUILD = "bring it into verl's form: `python -m data_prep build --source FILE --problem COLUMN --answer COLUMN`"
 
 
 @dataclass(frozen=True)
@@ -70,38 +72,54 @@ def _rows(path: Path) -> list[dict[str, Any]]:
             "data", f"no such file: {path}", "name a parquet file; `python -m data_prep build` makes one"
         )
     try:
-        table = pq.read_table(path)
-    except pa.ArrowException as error:
-        raise SettingsError("data", f"{path} is no parquet file: {error}", "fetch or build it again") from error
-    if missing := [column for column in COLUMNS if column not in table.column_names]:
-        raise SettingsError(
-            "data", f"{path} has no column {', '.join(missing)}", "bring it into verl's form with `data_prep convert`"
-        )
-    if not len(table):
+        schema = open_parquet(path).schema_arrow
+        names = schema.names
+        if missing := [column for column in COLUMNS if column not in names]:
+            raise SettingsError("data", f"{path} has no column {', '.join(missing)}", _BUILD)
+        if wrong := messages_type_problem(schema.field("prompt").type):
+            raise SettingsError("data", f"{path}: {wrong}", _BUILD)
+        columns = [*COLUMNS, *(["extra_info"] if "extra_info" in names else [])]
+        rows = [row for batch in parquet_batches(path, columns) for row in batch.to_pylist()]
+    except DataError as error:
+        place = f", {error.place}" if error.place else ""
+        raise SettingsError("data", f"{path}{place}: {error.problem}", error.remedy) from error
+    if not rows:
         raise SettingsError("data", f"{path} has no rows", "build it again")
-    columns = [*COLUMNS, *(["extra_info"] if "extra_info" in table.column_names else [])]
-    return table.select(columns).to_pylist()
+    return rows
 
 
 def _prompt(row: Mapping[str, Any], name: str) -> Prompt:
     extra = row.get("extra_info") or {}
     messages = row["prompt"]
+    for column, value in (("extra_info", extra), ("reward_model", row["reward_model"] or {})):
+        if not isinstance(value, Mapping):
+            remedy = "write it as a struct (JSON text: parse it first)"
+            raise SettingsError("data", f"{column} of {name} is {type(value).__name__}, not a struct", remedy)
     truth = (row["reward_model"] or {}).get("ground_truth")
-    if not isinstance(messages, list) or not messages or not all(isinstance(m, Mapping) for m in messages):
-        raise SettingsError("data", f"a prompt of {name} is no list of messages", "see `data_prep convert`")
+    if not messages or None in messages:
+        raise SettingsError("data", f"a prompt of {name} is no list of messages", _BUILD)
+    if any(_holds_media(message["content"]) for message in messages):
+        raise SettingsError("data", f"a prompt of {name} has parts that are no text", "evaluate prompts of text alone")
     if truth is None:
-        raise SettingsError("data", f"a row of {name} has no reward_model.ground_truth", "see `data_prep convert`")
+        raise SettingsError("data", f"a row of {name} has no reward_model.ground_truth", _BUILD)
     index = extra.get("index")
     prompt = Prompt(
         data_source=str(row["data_source"]),
         id=str(extra.get("id") or ""),
         index=index if isinstance(index, int) else None,
         problem=problem_text(extra),
-        messages=tuple(messages),
+        messages=tuple(as_texts(messages)),
         ground_truth=truth if isinstance(truth, list) else str(truth),
         extra_info=extra,
     )
     return prompt if prompt.id else _with_id(prompt)
+
+
+def _holds_media(content: Any) -> bool:
+    """Whether content parts are more than text: the model is asked in tokens alone."""
+    return isinstance(content, list) and any(
+        isinstance(part, Mapping) and not isinstance(part.get("text"), str) for part in content
+    )
 
 
 def _with_id(prompt: Prompt) -> Prompt:

@@ -123,6 +123,107 @@ def test_missing_columns(tmp_path: Path) -> None:
     assert {problem.kind for problem in check_files([path])} == {"missing-column", "wrong-type"}
 
 
+PARTS = [{"type": "image", "text": None}, {"type": "text", "text": "How many?"}]
+
+
+def in_parts(rows):
+    for number, row in enumerate(rows):
+        text = row["prompt"][0]["content"]
+        row["prompt"] = [{"role": "user", "content": [PARTS[0], {"type": "text", "text": text if number else " "}]}]
+
+
+def test_content_parts_are_read_as_verl_reads_them(tmp_path: Path, tokenizer_folder: Path) -> None:
+    """Their text counts; what is no text is passed over."""
+    problem = only(check_files([faulty(tmp_path, in_parts)], str(tokenizer_folder), 500, warnings=True), "empty-prompt")
+    assert problem.rows == (0,)
+
+
+def test_null_message(tmp_path: Path, tokenizer_folder: Path) -> None:
+    def change(rows):
+        rows[2]["prompt"].append(None)
+
+    problem = only(check_files([faulty(tmp_path, change)], str(tokenizer_folder), 500), "null-message")
+    assert problem.rows == (2,) and problem.remedy == "delete the message, or the row"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("extra_info", '{"index": 1}', "extra_info is string, not a struct"),
+        ("extra_info", [{"index": 1}], "extra_info is list<"),
+        ("extra_info", 7, "extra_info is int64, not a struct"),
+        ("prompt", [{"role": "user", "content": 5}], "prompt.content is int64, neither text nor a list of parts"),
+        ("prompt", [{"role": 1, "content": "p"}], "prompt.role is int64, not text"),
+        ("prompt", [{"role": "user"}], "not messages"),
+        ("prompt", ["p"], "prompt is list<"),
+    ],
+)
+def test_wrong_types(tmp_path: Path, capsys: pytest.CaptureFixture, name: str, value: object, message: str) -> None:
+    def change(rows):
+        for row in rows:
+            row[name] = value
+
+    path = faulty(tmp_path, change)
+    assert message in only(check_files([path]), "wrong-type").message
+    assert main(["check", str(path)]) == 1
+    assert "Remedy: " in capsys.readouterr().out
+
+
+def latin1(path: Path, old: bytes, new: bytes) -> Path:
+    """The file with some bytes of its text changed."""
+    pq.write_table(pq.read_table(path), path, compression="none", use_dictionary=False, write_statistics=False)
+    data = path.read_bytes()
+    assert data.count(old) >= 1 and len(old) == len(new)
+    path.write_bytes(data.replace(old, new))
+    return path
+
+
+def test_text_that_is_not_utf8(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """In a struct, in the messages, and in files that other commands read."""
+    good = write_contract(tmp_path / "good.parquet", PROBLEMS, [f"x{i:02}" for i in range(12)])
+    bad = latin1(good, b"x03", b"x\xff3")
+    (problem,) = check_files([bad])
+    assert problem.kind == "unreadable" and "latin1" in problem.remedy
+    assert problem.message == f"{bad}: reward_model.ground_truth holds text that is not UTF-8 (row 3)"
+    assert main(["stats", str(bad)]) == 1
+    assert f"error: {bad}, row 3: reward_model.ground_truth holds text" in capsys.readouterr().err
+
+    def change(rows):
+        rows[5]["prompt"][0]["content"] = "What is xyz?"
+
+    (problem,) = check_files([latin1(faulty(tmp_path, change), b"xyz", b"x\xffz")])
+    assert "prompt holds text that is not UTF-8 (row 5)" in problem.message
+
+
+@pytest.mark.parametrize("field", ["extra_info", "extra_info.id", "extra_info.problem", "prompt.content"])
+def test_nulls_in_a_file_of_the_contract(tmp_path: Path, capsys: pytest.CaptureFixture, field: str) -> None:
+    """``check`` says what the commands that read the file refuse."""
+    good = write_contract(tmp_path / "good.parquet", PROBLEMS)
+    table = pq.read_table(good)
+    rows = table.to_pylist()
+    top, _, inner = field.partition(".")
+    if inner == "content":
+        rows[4]["prompt"].insert(0, {"role": "system", "content": None})
+    else:
+        rows[4][top] = {**rows[4][top], inner: None} if inner else None
+    schema = pa.schema([item.with_nullable(True) for item in table.schema])
+    path, out = tmp_path / "bad.parquet", str(tmp_path / "out.parquet")
+    pq.write_table(pa.Table.from_pylist(rows, schema), path)
+    problem = only(check_files([path]), "null-field")
+    assert problem.rows == (4,) and f"every row is null: {field}" in problem.message
+    for command in (
+        ["stats", str(path)],
+        ["select", str(path), "--out", out],
+        ["mix", str(path), "--out", out],
+        *([["decontaminate", str(path), "--against", str(good)]] if top != "prompt" else []),
+        *([["decontaminate", str(good), "--against", str(path)]] if top != "prompt" else []),
+    ):
+        capsys.readouterr()
+        assert main(command) == 1, command
+        error = capsys.readouterr().err
+        assert f"error: {path}, row 4: {field}" in error and "is null. Remedy: fill it in" in error, command
+
+
 def with_extra(path: Path, extra_info: list[dict]) -> Path:
     rows = [
         row | {"extra_info": extra}

@@ -66,7 +66,13 @@ def test_two_files_are_read_in_order(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
-        ([{"question": "x"}], "no column data_source, prompt, reward_model.*data_prep convert"),
+        ([{"question": "x"}], "no column data_source, prompt, reward_model.*data_prep build --source FILE"),
+        ([row("x") | {"extra_info": '{"index": 1}'}], "extra_info of .* is str, not a struct"),
+        ([row("x") | {"reward_model": '{"ground_truth": "1"}'}], "reward_model of .* is str, not a struct"),
+        ([row("x") | {"prompt": "x"}], "prompt is string, not messages.*data_prep build"),
+        ([row("x") | {"prompt": [{"role": "user", "content": 1}]}], "prompt.content is int64, neither text"),
+        ([row("x") | {"prompt": [{"role": "user", "content": "x"}, None]}], "is no list of messages"),
+        ([row([{"type": "image", "text": None}])], "has parts that are no text"),
         ([row("x", None)], "no reward_model.ground_truth"),
         ([row("x", id="1"), row("y", id="1")], "two different prompts of a source have one extra_info.id"),
     ],
@@ -81,8 +87,22 @@ def test_files_that_are_none(tmp_path):
     with pytest.raises(SettingsError, match="no such file"):
         read_prompts(settings(tmp_path / "nothing.parquet"))
     (tmp_path / "text.parquet").write_text("no parquet")
-    with pytest.raises(SettingsError, match="is no parquet file"):
+    with pytest.raises(SettingsError, match="not a readable parquet file"):
         read_prompts(settings(tmp_path / "text.parquet"))
+
+
+def test_text_parts_are_the_text(tmp_path):
+    parts = write(tmp_path / "a.parquet", [row([{"type": "text", "text": "x"}, {"type": "text", "text": "y"}])])
+    text = write(tmp_path / "b.parquet", [row("xy")])
+    assert read_prompts(settings(parts)) == read_prompts(settings(text))
+
+
+def test_text_that_is_not_utf8(tmp_path):
+    path = tmp_path / "bad.parquet"
+    pq.write_table(pa.Table.from_pylist([row("xyz")]), path, compression="none", write_statistics=False)
+    path.write_bytes(path.read_bytes().replace(b"xyz", b"x\xffz"))
+    with pytest.raises(SettingsError, match="bad.parquet, row 0: prompt holds text that is not UTF-8.*latin1"):
+        read_prompts(settings(path))
 
 
 def test_the_models_own_template_makes_the_tokens(built, tmp_path):
