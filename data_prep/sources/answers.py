@@ -9,7 +9,7 @@ r"""Answer rules: from what a source stores to the ground truth a verifier compa
 | gsm8k | a solution ending in "#### 1,080" | 1080 |
 | boxed | a solution with \boxed{...} | content of the last \boxed |
 | math | an answer, or a solution with \boxed{...} | content of the last \boxed, or the text without outer $ $ |
-| list | a list of answers, `["$69$,$84$"]` | 69,84 |
+| list | a list of answers, `["$69$,$84$"]` or `[69, 84]` | 69, 84 |
 """
 
 import math as _math
@@ -24,6 +24,7 @@ _INTEGRAL = re.compile(r"(-?)0*(\d+?)(?:\.0*)?")
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf)", re.IGNORECASE)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _DOLLAR = re.compile(r"(?<!\\)\$")
+_BETWEEN_DOLLARS = re.compile(r"(?<!\\)\$\s*,\s*\$")
 
 
 def verbatim(value: object) -> str:
@@ -87,12 +88,16 @@ def math(value: object) -> str:
 
 
 def answer_list(value: object) -> str:
-    """Several answers as one comma-separated list without dollars; ``[]`` and ``()`` inside are left alone."""
+    """Several answers as one list without dollars; ``[]`` and ``()`` inside are left alone.
+
+    A blank follows each comma, since ``100,200`` would be one number.
+    """
     parts = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-    texts = [_DOLLAR.sub("", verbatim(part)).strip().removesuffix(".").rstrip() for part in parts]
+    apart = (_BETWEEN_DOLLARS.sub("$, $", verbatim(part)) for part in parts)
+    texts = [_DOLLAR.sub("", part).strip().removesuffix(".").rstrip() for part in apart]
     if not texts or not all(texts):
         raise DataError(f"empty answer in the list: {value!r:.80}")
-    return ",".join(texts)
+    return ", ".join(texts)
 
 
 ANSWER_RULES: dict[str, Callable[[object], str]] = {

@@ -31,9 +31,12 @@ CASES = [
     ("math", r"$1$ or $2$", r"$1$ or $2$"),
     ("math", r"Thus \boxed{(3, \pi)}.", r"(3, \pi)"),
     ("math", "0.5", "0.5"),
-    ("list", ["$69$,$84$"], "69,84"),
+    ("list", ["$69$,$84$"], "69, 84"),
+    ("list", ["$100$,$200$"], "100, 200"),
+    ("list", ["100", "200"], "100, 200"),
+    ("list", [69, 84.0], "69, 84"),
     ("list", ["1, 3, 5, 15"], "1, 3, 5, 15"),
-    ("list", ["$(1,2)$", "$(3,4)$"], "(1,2),(3,4)"),
+    ("list", ["$(1,2)$", "$(3,4)$"], "(1,2), (3,4)"),
     ("list", [r"$(-\infty, 0) \cup\{1\}$."], r"(-\infty, 0) \cup\{1\}"),
     ("list", r"\$5", r"\$5"),
     ("verbatim", 3.0, "3"),
@@ -73,3 +76,12 @@ def test_rule(rule: str, value: object, expected: str) -> None:
 def test_rule_rejects(rule: str, value: object, message: str) -> None:
     with pytest.raises(DataError, match=message):
         ANSWER_RULES[rule](value)
+
+
+@pytest.mark.parametrize("value", [["100", "200"], ["$100$,$200$"]])
+def test_the_verifier_takes_a_list_as_one(value: list) -> None:
+    """Two numbers of three digits are no number with a thousands separator."""
+    verifier = pytest.importorskip("recipe.htpo.verifier")
+    truth = ANSWER_RULES["list"](value)
+    assert verifier.verify(r"\boxed{200,100}", truth).correct
+    assert not verifier.verify(r"\boxed{100200}", truth).correct
