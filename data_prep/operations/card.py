@@ -68,15 +68,31 @@ def builds(recipe: Recipe) -> Iterator[Recipe]:
             yield from builds(entry["made_by"]["recipe"])
 
 
+def unrecorded(recipe: Recipe) -> Iterator[str]:
+    """Names of the inputs that gave rows, at any remove, and that data_prep did not make."""
+    inputs = recipe.get("inputs", ())
+    for entry in inputs[:1] if recipe["command"] == "decontaminate" else inputs:
+        if entry["made_by"] is None:
+            yield entry["file"]
+        else:
+            yield from unrecorded(entry["made_by"]["recipe"])
+
+
 def licences(files: Sequence[Published], stated: str | None) -> list[str]:
     """The licences of all sources, or the one that is stated for them.
 
-    Raises DataError where a source has none and none is stated.
+    Raises DataError where a source has none, or an input does not say what its sources are, and none is stated.
     """
     if stated:
         return [stated]
     found: set[str] = set()
     for file in files:
+        for name in unrecorded(file.recipe):
+            raise DataError(
+                f"the licence of its input {name} is not known: that file does not say how it was made",
+                file=file.path,
+                remedy="read it at the source and state it with --licence, or make the input with `build --licence`",
+            )
         for recipe in builds(file.recipe):
             if not recipe["licence"]:
                 raise DataError(
@@ -124,6 +140,11 @@ def card(repository: str, files: Sequence[Published], licence: Sequence[str]) ->
             "|---|---|---|",
             *dict.fromkeys(
                 line for file in files for recipe in builds(file.recipe) for line in _source_lines(recipe, licence)
+            ),
+            *dict.fromkeys(
+                f"| {name} | {', '.join(licence)} | how it was made is not recorded |"
+                for file in files
+                for name in unrecorded(file.recipe)
             ),
             "",
         ]

@@ -83,6 +83,25 @@ def test_what_cannot_be_published(tmp_path: Path, files: list[Path], capsys: pyt
     assert "OWNER/NAME" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["mix", "select"])
+def test_an_input_of_unknown_making_has_no_licence(
+    tmp_path: Path, files: list[Path], capsys: pytest.CaptureFixture, command: str
+) -> None:
+    foreign = tmp_path / "foreign.parquet"
+    mine = write_contract(tmp_path / "mine.parquet", ["p", "q"], name="mine")
+    pq.write_table(pq.read_table(mine).replace_schema_metadata(None), foreign)
+    out = tmp_path / "derived" / "train.parquet"
+    inputs = [str(foreign), str(files[0])] if command == "mix" else [str(foreign), "--rows", "1"]
+    assert main([command, *inputs, "--out", str(out)]) == 0
+    again = tmp_path / "again" / "train.parquet"
+    assert main(["select", str(out), "--rows", "1", "--out", str(again)]) == 0
+    for path in (out, again):
+        assert main(["push", str(path), "--repository", "me/sums", "--dry-run"]) == 1
+        assert "the licence of its input foreign.parquet is not known" in capsys.readouterr().err
+        assert main(["push", str(path), "--repository", "me/sums", "--dry-run", "--licence", "mit"]) == 0
+        assert "| foreign.parquet | mit | how it was made is not recorded |" in capsys.readouterr().out
+
+
 class Hub(BaseHTTPRequestHandler):
     """The four calls of the Hub that a push makes; a repository named ``refused`` is refused."""
 
