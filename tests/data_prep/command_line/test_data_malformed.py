@@ -4,6 +4,7 @@
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -89,15 +90,38 @@ def test_what_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "column 'task' holds fields, no answer. Remedy: name one: task.key" in capsys.readouterr().err
 
 
+def texts(*packages: Path) -> Iterator[str]:
+    """The string constants of their modules."""
+    for package in packages:
+        for file in package.rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield node.value
+
+
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+PACKAGE = Path(data_prep.__file__).parent
+
+
+def options_of_commands() -> dict[str, set[str]]:
+    (commands,) = [action for action in cli._parser()._actions if action.choices]
+    return {name: set(command._option_string_actions) for name, command in commands.choices.items()}
+
+
 def test_every_option_in_a_message_exists() -> None:
-    parser = cli._parser()
-    (commands,) = [action for action in parser._actions if action.choices]
-    known = {option for command in commands.choices.values() for option in command._option_string_actions}
-    named = {
-        option
-        for file in Path(data_prep.__file__).parent.rglob("*.py")
-        for node in ast.walk(ast.parse(file.read_text("utf-8")))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-        for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", node.value)
-    }
+    known = set().union(*options_of_commands().values())
+    named = {option for text in texts(PACKAGE) for option in OPTION.findall(text)}
     assert len(named) > 20 and named <= known, named - known
+
+
+def test_every_command_in_a_message_exists() -> None:
+    """With the options that are advised for it; in the package, a command may be named without it."""
+    ours = re.compile(r"`(?:python -m )?(?:data_prep )?([a-z]+)((?: [^`]*)? --[^`]*)`")
+    any_one = re.compile(r"`(?:python -m )?data_prep ([a-z]+)([^`]*)")
+    advised = [match for text in texts(PACKAGE) for match in ours.findall(text)]
+    advised += [match for text in texts(PACKAGE, PACKAGE.parent / "recipe") for match in any_one.findall(text)]
+    known = options_of_commands()
+    assert len(advised) > 15
+    for command, rest in advised:
+        assert command in known, f"{command}{rest}"
+        assert set(OPTION.findall(rest)) <= known[command], f"{command}{rest}"
