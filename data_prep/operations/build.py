@@ -7,7 +7,7 @@ import inspect
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatch
 from importlib.util import find_spec
@@ -22,8 +22,9 @@ from data_prep.contract import EXTRA_INFO_FIELDS, SCHEMA, Row, fitted, joined_sc
 from data_prep.errors import DataError
 from data_prep.operations.conflicts import Conflicts as Conflicting
 from data_prep.operations.conflicts import problem_key
-from data_prep.sources.dataset import DataSet, GeneratedSet, GenerateOptions, Parsed
+from data_prep.sources.dataset import DataSet, GeneratedSet, GenerateOptions, Parsed, destination
 from data_prep.sources.filters import value_at
+from data_prep.sources.named import NamedColumns
 from data_prep.sources.places import Hub, Place, find_place
 from data_prep.sources.templates import Template, find_template
 from data_prep.storage.digests import DigestMap, digest
@@ -89,10 +90,7 @@ def build_split(data_set: DataSet, split: str, out: Path, options: BuildOptions)
 
     Raises DataError that names file and row on bad input; ``out`` is then as it was before.
     """
-    for path in data_set.keep:
-        name = path.rpartition(".")[2]
-        if name in (EXTRA_INFO_FIELDS if path.startswith("extra_info.") else SCHEMA.names):
-            raise DataError(f"column {path!r} cannot be kept beside the contract's own {name}", remedy="rename it")
+    _refuse_names_in_use(data_set.keep)
     template = find_template(options.template or data_set.template)
     place = None if isinstance(data_set, GeneratedSet) else place_of(data_set, split, options.source)
     recipe: dict = {
@@ -126,6 +124,21 @@ def build_split(data_set: DataSet, split: str, out: Path, options: BuildOptions)
         schema = joined_schema(schemas, builder.place_name)
         write_dataset(out, (fitted(batch, schema) for batch in batches), recipe, builder.rows, schema)
     return BuildResult(out, builder.rows)
+
+
+def _refuse_names_in_use(keep: Sequence[str]) -> None:
+    """Raises DataError for a kept column that would replace one of the contract or another kept one."""
+    taken: dict[str, str] = {}
+    for path in keep:
+        name = destination(path)
+        last = path.rpartition(".")[2]
+        if last in (EXTRA_INFO_FIELDS if path.startswith("extra_info.") else SCHEMA.names):
+            raise DataError(f"column {path!r} cannot be kept beside the contract's own {last}", remedy="rename it")
+        if taken.setdefault(name, path) != path:
+            raise DataError(
+                f"columns {taken[name]!r} and {path!r} would both be kept as {name!r}",
+                remedy="rename one in the source, or keep one with --keep",
+            )
 
 
 def parser_digest(data_set: DataSet) -> str:
@@ -275,7 +288,11 @@ class _Builder:
                 self.rows["read"] += 1
                 yield row, parsed
             return
+        keep = ((path,) for path in self._data_set.keep)
+        filtered = ((condition.column,) for condition in self._filters)
+        named = NamedColumns([*self._data_set.named, *keep, *filtered])
         for row, record in self._place.records(self._dedup != "none", self.rows):
+            named.meet(record)
             try:
                 if not all(condition.holds(value_at(record, condition.column)) for condition in self._filters):
                     self.rows["filtered"] += 1
@@ -290,6 +307,7 @@ class _Builder:
                 self.rows["bad_rows"] += 1
                 continue
             yield row, parsed
+        named.require(self.place_name)
 
     def _parse(self, record: dict) -> Parsed:
         try:

@@ -94,6 +94,8 @@ class DataSet:
     """Where the columns are."""
     keep: tuple[str, ...] = ()
     """Further columns (dotted paths) that travel; those below ``extra_info.`` stay there."""
+    named: tuple[tuple[str, ...], ...] = ()
+    """Columns that must occur in some row, besides those of ``keep`` and ``filters``; of alternatives one is enough."""
     filters: tuple[Condition, ...] = ()
     """Conditions on the source's columns; rows that fail one are left out."""
     answer_rule: str = "math"
@@ -155,8 +157,9 @@ class DataSet:
         for name, found in conversation.media.items():
             columns.setdefault(name, found)
         for path in self.keep:
-            inside = path.startswith("extra_info.") or path in IN_EXTRA_INFO
-            (extra_info if inside else columns)[path.rpartition(".")[2]] = value_at(record, path)
+            name = destination(path)
+            inside = name.startswith("extra_info.")
+            (extra_info if inside else columns)[name.removeprefix("extra_info.")] = value_at(record, path)
         return columns, extra_info
 
     def _pass_rate(self, record: dict) -> float | None:
@@ -209,6 +212,12 @@ class GenerateOptions:
     """Numbers of terms to draw from (arithmetic)."""
     task: Mapping[str, Any] = field(default_factory=dict)
     """Options of a task (reasoning_gym)."""
+
+
+def destination(path: str) -> str:
+    """Where a kept column goes: a column, or a field of ``extra_info``."""
+    inside = path.startswith("extra_info.") or path in IN_EXTRA_INFO
+    return ("extra_info." if inside else "") + path.rpartition(".")[2]
 
 
 def required(record: dict, paths: Sequence[str], what: str) -> Any:

@@ -115,6 +115,7 @@ class Description(_Strict):
             splits={self.split: source_split},
             columns=Columns(**self.columns.model_dump()),
             keep=self.keep,
+            named=_named({name: getattr(self.columns, name) for name in self.columns.model_fields_set}),
             filters=tuple(Condition.parse(text) for text in self.filter),
             answer_rule=self.answer,
             pass_rate_of=self.pass_rate_of,
@@ -156,8 +157,17 @@ def changed(data_set: DataSet, options: Mapping[str, Any]) -> DataSet:
     given = {new or name: options[name] for name, new in names.items() if name in options}
     filters = tuple(Condition.parse(text) for text in options.get("filter", ()))
     return replace(
-        data_set, columns=replace(data_set.columns, **columns), filters=(*data_set.filters, *filters), **given
+        data_set,
+        columns=replace(data_set.columns, **columns),
+        named=(*data_set.named, *_named(columns)),
+        filters=(*data_set.filters, *filters),
+        **given,
     )
+
+
+def _named(columns: Mapping[str, Paths]) -> tuple[Paths, ...]:
+    """Those that must occur; a row without problem or answer is an error of its own."""
+    return tuple(columns[name] for name in sorted(columns) if name not in ("problem", "answer"))
 
 
 def _load(path: Path) -> dict:

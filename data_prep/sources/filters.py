@@ -28,7 +28,7 @@ class Condition:
     operator: str
     """``=``, ``!=``, ``>``, ``>=``, ``<``, ``<=``, ``~`` or ``!~``."""
     value: str
-    """A number for the order, a regular expression for ``~``, else values with commas between."""
+    """A number for the order, a regular expression for ``~``, else values with commas (and blanks) between."""
 
     @classmethod
     def parse(cls, text: str) -> "Condition":
@@ -60,7 +60,10 @@ class Condition:
                 raise DataError(f"{self}: {value!r:.40} is no number", remedy=_FORM) from error
         if self.operator.endswith("~"):
             return (re.search(self.value, _text(value)) is not None) == (self.operator == "~")
-        return (_text(value) in self.value.split(",")) == (self.operator == "=")
+        wanted = [text.strip() for text in self.value.split(",")]
+        if isinstance(value, bool):
+            wanted = [text.lower() for text in wanted]
+        return (_text(value) in wanted) == (self.operator == "=")
 
 
 def value_at(record: Mapping, path: str) -> Any:
@@ -75,5 +78,16 @@ def value_at(record: Mapping, path: str) -> Any:
     return value
 
 
+def has_path(record: Mapping, path: str) -> bool:
+    """Whether there is anything at a dotted path, null too."""
+    parent, _, name = path.rpartition(".")
+    if path in record:
+        return True
+    value = value_at(record, parent) if parent else None
+    return isinstance(value, Mapping) and name in value
+
+
 def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     return str(int(value) if isinstance(value, float) and value.is_integer() else value)

@@ -6,7 +6,8 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -118,6 +119,8 @@ def _read_csv(path: Path, delimiter: str) -> Iterator[Record]:
                 record = next(reader, None)
             except csv.Error as error:
                 raise DataError(f"broken CSV: {error}", file=path, place=f"line {reader.line_num}") from error
+            if row == 0:
+                _refuse_repeated_names(reader.fieldnames or (), path)
             if record is None:
                 return
             if None in record or None in record.values():
@@ -131,6 +134,18 @@ def _read_csv(path: Path, delimiter: str) -> Iterator[Record]:
             row += 1
 
 
+def _refuse_repeated_names(names: Sequence[str], path: Path) -> None:
+    """Of two columns of one name the first would be lost; those without a name, which no one asks for, may repeat."""
+    repeated = [name for name, count in Counter(names).items() if name and count > 1]
+    if repeated:
+        raise DataError(
+            f"column {repeated[0]!r} occurs {names.count(repeated[0])} times in the header",
+            file=path,
+            place="line 1",
+            remedy="rename or delete the repeated columns",
+        )
+
+
 def _read_json(path: Path) -> Iterator[Record]:
     """Objects of a JSON array, or objects without one, decoded one by one."""
     decoder = json.JSONDecoder()
@@ -140,7 +155,7 @@ def _read_json(path: Path) -> Iterator[Record]:
         if is_array:
             buffer.skip(1)
         row = 0
-        while buffer.peek() not in ("]", ""):
+        while buffer.peek() not in ("]" if is_array else "", ""):
             if is_array and row and buffer.peek() == ",":
                 buffer.skip(1)
                 buffer.peek()
@@ -149,8 +164,18 @@ def _read_json(path: Path) -> Iterator[Record]:
                 raise DataError("not a JSON object", file=path, place=f"row {row}", remedy="give an array of objects")
             yield row, value
             row += 1
-        if is_array and buffer.peek() != "]":
+        if not is_array:
+            return
+        if buffer.peek() != "]":
             raise DataError("the JSON array is not closed", file=path, place=f"after row {row}", remedy=CUT_SHORT)
+        buffer.skip(1)
+        if buffer.peek():
+            raise DataError(
+                "text behind the closing ] of the array",
+                file=path,
+                place=f"after {row} rows",
+                remedy="give one array, or objects without one",
+            )
 
 
 class _TextBuffer:
@@ -162,6 +187,7 @@ class _TextBuffer:
         self._pending = b""
         self._text = ""
         self._at = 0
+        self._at_start = True
 
     def peek(self) -> str:
         """Next character that is not white space, or "" at the end."""
@@ -201,7 +227,10 @@ class _TextBuffer:
                 cut -= 1
             if cut and data[cut - 1] >= 0xC0:
                 cut -= 1
-        self._text = self._text[self._at :] + _decode(data[:cut], self._path, "")
+        text = _decode(data[:cut], self._path, "")
+        if self._at_start and text:
+            text, self._at_start = text.removeprefix("\ufeff"), False
+        self._text = self._text[self._at :] + text
         self._at = 0
         self._pending = data[cut:]
         return bool(block)

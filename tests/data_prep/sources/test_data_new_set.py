@@ -216,7 +216,7 @@ def test_different_answers_need_the_list_rule(
     assert build("--source", source, out=tmp_path / "out") == 1
     assert "2 answers: '2, -2'. Remedy: use the answer rule `list` (--answer-rule list)" in capsys.readouterr().err
     assert build("--source", source, "--answer-rule", "list", out=tmp_path) == 0
-    assert read(tmp_path / "roots" / "train.parquet")[0]["reward_model"]["ground_truth"] == "2,-2"
+    assert read(tmp_path / "roots" / "train.parquet")[0]["reward_model"]["ground_truth"] == "2, -2"
 
 
 IMAGE = {"bytes": b"png", "path": None}
@@ -305,3 +305,44 @@ def test_a_published_pass_rate(tmp_path: Path, write_jsonl: Write) -> None:
     assert build("--source", source, *options, out=tmp_path) == 0
     rates = [row["extra_info"]["pass_rate"] for row in read(tmp_path / "rated" / "train.parquet")]
     assert rates == [1.0, 0.75, 0.5, 0.25, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--level", "garde"], "no row has a column garde. Remedy: name one of those there are: question, key, grade"),
+        (["--subject", "topic", "field"], "no row has a column topic or field"),
+        (["--id", "task.id"], "no row has a column task.id"),
+        (["--keep", "grade", "year"], "no row has a column year"),
+        (["--filter", "garde!=1"], "no row has a column garde"),
+    ],
+)
+def test_a_named_column_occurs(tmp_path: Path, capsys: pytest.CaptureFixture, options: list, says: str) -> None:
+    source = written(tmp_path, "jsonl")
+    columns = ["--source", source, "--problem", "question", "--answer", "key"]
+    assert build(*columns, *options, out=tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert f"error: {source}: {says}" in error and "Remedy: name one of those there are: question, key, grade" in error
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "quiz.yaml").write_text("source: quiz.jsonl\ncolumns: {problem: question, answer: key, level: garde}\n")
+    assert build("--config", tmp_path / "quiz.yaml", out=tmp_path / "out") == 1
+    assert "no row has a column garde" in capsys.readouterr().err
+
+
+def test_a_named_column_of_some_rows_is_enough(tmp_path: Path, write_jsonl: Write) -> None:
+    """Also where the only row that has it is filtered out, and for a registered set."""
+    rows = [{"question": "p", "answer": "#### 1"}, {"question": "q", "answer": "#### 2", "meta": {"hard": None}}]
+    source = write_jsonl(rows, "train.jsonl")
+    options = ["--split", "train", "--keep", "meta.hard", "--filter", "question=p", "--level", "grade", "meta.hard"]
+    assert build("gsm8k", "--source", source, *options, out=tmp_path / "out") == 0
+    assert len(read(tmp_path / "out" / "gsm8k" / "train.parquet")) == 1
+
+
+def test_two_kept_columns_of_one_name(tmp_path: Path, write_jsonl: Write, capsys: pytest.CaptureFixture) -> None:
+    row = {"problem": "p", "answer": "1", "a": {"year": 1}, "b": {"year": 2}, "extra_info": {"year": 3}}
+    source = write_jsonl([row], "years.jsonl")
+    assert build("--source", source, "--keep", "a.year", "b.year", out=tmp_path) == 1
+    assert "columns 'a.year' and 'b.year' would both be kept as 'year'" in capsys.readouterr().err
+    assert build("--source", source, "--keep", "a.year", "extra_info.year", out=tmp_path) == 0
+    (built,) = read(tmp_path / "years" / "train.parquet")
+    assert (built["year"], built["extra_info"]["year"]) == (1, 3)

@@ -133,6 +133,33 @@ def test_broken_json_array(tmp_path: Path, text: str) -> None:
     error_of(path)
 
 
+@pytest.mark.parametrize("text", ['[{"a": 1}]\n[{"a": 2}, {"a": 3}]', '[{"a": 1}] {"a": 2}', "[] x", '{"a": 1} ]'])
+def test_text_behind_the_json(tmp_path: Path, text: str) -> None:
+    """It may be rows, which would be lost."""
+    path = tmp_path / "data.json"
+    path.write_text(text)
+    error = error_of(path)
+    assert "behind the closing ]" in error.problem or "broken JSON" in error.problem
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 1 << 20])
+@pytest.mark.parametrize("name", ["data.json", "data.jsonl", "data.csv"])
+def test_byte_order_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, chunk: int) -> None:
+    monkeypatch.setattr(readers, "_CHUNK", chunk)
+    path = tmp_path / name
+    path.write_text({"json": '[{"a": "é"}]', "jsonl": '{"a": "é"}', "csv": "a\né\n"}[path.suffix[1:]], "utf-8-sig")
+    assert list(read_records(path)) == [(0, {"a": "é"})]
+
+
+def test_repeated_csv_header(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("a,b,a\n1,2,3\n")
+    error = error_of(path)
+    assert error.problem == "column 'a' occurs 2 times in the header" and error.place == "line 1"
+    path.write_text("a,,\n1,,\n")
+    assert [record["a"] for _, record in read_records(path)] == ["1"]
+
+
 def test_truncated_arrow(tmp_path: Path) -> None:
     path = write(tmp_path / "data.arrow")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
