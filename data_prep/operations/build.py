@@ -26,6 +26,7 @@ from data_prep.sources.dataset import DataSet, GeneratedSet, GenerateOptions, Pa
 from data_prep.sources.filters import value_at
 from data_prep.sources.named import NamedColumns
 from data_prep.sources.places import Hub, Place, find_place
+from data_prep.sources.readers import format_of
 from data_prep.sources.templates import Template, find_template
 from data_prep.storage.digests import DigestMap, digest
 from data_prep.storage.provenance import provenance_or_none, refuse_other_configuration, tool
@@ -168,13 +169,18 @@ def place_of(data_set: DataSet, split: str, source: str | None) -> Place:
     if source is not None and Path(source).exists():
         _refuse_file_of_another_split(data_set, split, Path(source))
         return find_place(Path(source), data_set.patterns(split), data_set.splits[split], data_set.hub_config)
-    if source is not None and (Path(source).is_absolute() or source.count("/") != 1):
+    if source is not None and not _may_be_a_hub_name(source):
         raise DataError(f"no such file or folder: {source}", remedy="check --source")
     name = source or data_set.hub
     if not name:
         raise DataError(f"data set {data_set.name!r} has no Hugging Face name", remedy="give --source PATH")
     config = data_set.hub_config if source in (None, data_set.hub) or not data_set.hub else None
     return Hub(name, config, data_set.splits[split], data_set.revision)
+
+
+def _may_be_a_hub_name(source: str) -> bool:
+    """``OWNER/NAME``, and not like a path."""
+    return source.count("/") == 1 and not source.startswith(("/", ".", "~")) and format_of(Path(source)) is None
 
 
 def _refuse_file_of_another_split(data_set: DataSet, split: str, source: Path) -> None:
