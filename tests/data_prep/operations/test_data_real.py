@@ -94,6 +94,8 @@ def test_overlap_of_the_evaluation_sets_with_dapo(built: Path) -> None:
         for name, path in paths.items()
     }
     assert by_phrases == expected
+    contaminated = {name: len(report.contaminated(paths[f"{name}/test"])) for name in ("amc23", "olympiadbench")}
+    assert contaminated == {"amc23": 27, "olympiadbench": 65}
     pairs = [(p.answer, match.answer) for p in report.contaminated(paths["amc23/test"]) for match in p.matches]
     assert sum(ours == theirs for ours, theirs in pairs) >= 0.9 * len(pairs)
 
