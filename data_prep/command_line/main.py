@@ -4,6 +4,8 @@
 
 import argparse
 import logging
+import os
+import signal
 import sqlite3
 import sys
 from collections.abc import Sequence
@@ -15,13 +17,19 @@ from data_prep.sources.answers import ANSWER_RULES
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code."""
+    """Runs one command and returns its exit code; 141, as of a signal, when the reader of its output went away."""
     arguments = _parse(argv)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
-        return arguments.run(arguments)
+        code = arguments.run(arguments)
+        sys.stdout.flush()
+        return code
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
+    except BrokenPipeError:
+        # What is still buffered would be written, and fail, once more when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except (OSError, sqlite3.Error) as error:
         print(f"error: {error}. Remedy: check free space, also for temporary files (TMPDIR)", file=sys.stderr)
     return 1
@@ -90,7 +98,7 @@ def _build(subparsers) -> None:
     columns = command.add_argument_group("columns of the source (dotted paths; several: the first with a value)")
     for name, text in _COLUMNS.items():
         columns.add_argument(f"--{name.replace('_', '-')}", nargs="+", metavar="COLUMN", help=text)
-    columns.add_argument("--pass-rate-of", type=int, metavar="N", help="responses that the pass-rate column counts")
+    columns.add_argument("--pass-rate-of", type=_positive, metavar="N", help="responses the pass-rate column counts")
     columns.add_argument("--pass-rate-counts", choices=("correct", "wrong"), help="what it counts")
     columns.add_argument("--answer-rule", choices=tuple(ANSWER_RULES), help="how answers are read (default: math)")
     columns.add_argument("--keep", nargs="+", metavar="COLUMN", help="further columns that travel")
@@ -105,8 +113,8 @@ def _build(subparsers) -> None:
     new.add_argument("--ability", help="verl's ability (default: math)")
     new.add_argument("--licence", help="licence of the source, for the file's record and the card")
     generated = command.add_argument_group("generated sets")
-    generated.add_argument("--train-rows", type=int, default=2000, help="rows of train (default 2000)")
-    generated.add_argument("--test-rows", type=int, default=200, help="rows of test (default 200)")
+    generated.add_argument("--train-rows", type=_positive, default=2000, help="rows of train (default 2000)")
+    generated.add_argument("--test-rows", type=_positive, default=200, help="rows of test (default 200)")
     generated.add_argument("--seed", type=int, default=0, help="seed of train (default 0)")
     generated.add_argument("--test-seed", type=int, default=1, help="seed of test (default 1)")
     generated.add_argument("--terms", type=_integers, help="numbers of terms, e.g. 2,3,4 (arithmetic)")
@@ -120,7 +128,7 @@ def _check(subparsers) -> None:
     command = subparsers.add_parser("check", help="find what would break a run, in any verl parquet files of one list")
     command.add_argument("files", nargs="+", type=Path, metavar="FILE")
     command.add_argument("--tokenizer", help="name or folder, with --max-prompt-length")
-    command.add_argument("--max-prompt-length", type=int, help="longest prompt in tokens, chat template applied")
+    command.add_argument("--max-prompt-length", type=_positive, help="longest prompt in tokens, chat template applied")
     command.set_defaults(run=commands.check)
 
 
@@ -159,8 +167,8 @@ def _mix(subparsers) -> None:
     command = subparsers.add_parser("mix", help="join files, whole or by weight, shuffled")
     command.add_argument("parts", nargs="+", metavar="FILE[=WEIGHT]", help="files; weights are scaled to sum to 1")
     command.add_argument("--out", type=Path, required=True, metavar="FILE")
-    command.add_argument("--rows", type=int, help="rows of the result, with weights")
-    command.add_argument("--seed", type=int, default=0, help="seed of the draw and the shuffle")
+    command.add_argument("--rows", type=_positive, help="rows of the result, with weights")
+    command.add_argument("--seed", type=_seed, default=0, help="seed of the draw and the shuffle")
     command.add_argument("--no-shuffle", action="store_true", help="keep the files one after the other")
     command.add_argument("--force", action="store_true", help=_FORCE)
     command.set_defaults(run=commands.mix)
@@ -180,11 +188,11 @@ def _select(subparsers) -> None:
     command.add_argument("--pass-rate", nargs=2, type=float, metavar=("LOW", "HIGH"), help="both inclusive")
     command.add_argument("--unmeasured", choices=("keep", "drop"), default="drop", help="rows without a pass rate")
     command.add_argument("--tokenizer", help="name or folder, with --max-prompt-length")
-    command.add_argument("--max-prompt-length", type=int, help="longest prompt in tokens, chat template applied")
+    command.add_argument("--max-prompt-length", type=_positive, help="longest prompt in tokens, chat template applied")
     command.add_argument("--stratify", metavar="COLUMN", help="draw --per-stratum rows of each value")
-    command.add_argument("--per-stratum", type=int, metavar="N")
-    command.add_argument("--bins", type=int, default=5, help="intervals when the column is pass_rate (default 5)")
-    command.add_argument("--rows", type=int, help="draw so many rows at random")
+    command.add_argument("--per-stratum", type=_positive, metavar="N")
+    command.add_argument("--bins", type=_positive, default=5, help="intervals when the column is pass_rate (default 5)")
+    command.add_argument("--rows", type=_positive, help="draw so many rows at random")
     command.add_argument("--seed", type=int, default=0, help="seed of the draws")
     command.add_argument("--order", metavar="[-]COLUMN", help="sort by a column; -COLUMN from high to low")
     command.add_argument("--complement", type=Path, metavar="FILE", help="write all other rows here")
@@ -226,4 +234,26 @@ def _push(subparsers) -> None:
 
 
 def _integers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
+    return tuple(_integer(part) for part in text.split(","))
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no integer") from error
+
+
+def _positive(text: str) -> int:
+    number = _integer(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not positive")
+    return number
+
+
+def _seed(text: str) -> int:
+    """NumPy's generators take no negative ones."""
+    number = _integer(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{number} is negative")
+    return number

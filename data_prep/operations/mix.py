@@ -88,7 +88,11 @@ def _rows_of_each(parts: list[Part], sizes: list[int], rows: int | None) -> list
         if rows is not None:
             raise DataError("--rows needs weights", remedy="write FILE=WEIGHT for every file, or leave --rows out")
         return sizes
-    if rows is None or any(weight is None or weight <= 0 for weight in weights):
+    for part in parts:
+        if part.weight is not None and not 0 < part.weight < float("inf"):
+            problem = f"the weight {part.weight:g} is no positive number"
+            raise DataError(problem, file=part.path, remedy="write FILE=0.7")
+    if rows is None or None in weights:
         raise DataError("weights need --rows and a positive weight for every file", remedy="write FILE=WEIGHT")
     shares = np.array(weights, dtype=float) / sum(weight for weight in weights if weight)
     ends = np.rint(np.cumsum(shares) * rows).astype(int)

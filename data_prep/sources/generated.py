@@ -19,7 +19,11 @@ class ArithmeticSet(GeneratedSet):
         from recipe.htpo.lab import arithmetic
 
         count, seed = (options.train_rows, options.seed) if split == "train" else (options.test_rows, options.test_seed)
-        for problem in arithmetic.problems(cast(arithmetic.Split, split), count, seed, options.terms):
+        try:
+            problems = arithmetic.problems(cast(arithmetic.Split, split), count, seed, options.terms)
+        except ValueError as error:
+            raise DataError(f"arithmetic: {error}", remedy=f"change --terms or --{split}-rows") from error
+        for problem in problems:
             yield Parsed(problem=problem.question, answer=problem.answer, level=str(problem.terms))
 
     def code(self) -> Sequence[str]:

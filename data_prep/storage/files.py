@@ -108,3 +108,9 @@ def refuse_one_path_twice(outs: Iterable[str | os.PathLike]) -> None:
                 "two outputs would be this one file", file=out, remedy="write them in several calls, or to other paths"
             )
         seen.add(path)
+
+
+def file_in_the_way(directory: str | os.PathLike) -> Path | None:
+    """The file that stands where a directory, or one above it, is to be made; None where it can be made."""
+    path = Path(directory).absolute()
+    return next((place for place in (path, *path.parents) if place.exists() and not place.is_dir()), None)

@@ -18,6 +18,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from data_prep.storage.files import file_in_the_way
 from recipe.htpo.compare.analysis import Comparison, Population, compare
 from recipe.htpo.compare.contamination import read_reports
 from recipe.htpo.compare.markdown import write_into
@@ -38,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--into", type=Path, help="Markdown file that gets the tables, where it names the directory")
     args = parser.parse_args(argv)
+    if (file := file_in_the_way(args.out)) is not None:
+        parser.error(f"argument --out: {file} is a file; give a directory")
     try:
         reports = read_reports(args.contaminated) if args.contaminated else None
         comparison = compare(read_runs(args.runs), args.baseline, reports)

@@ -19,6 +19,7 @@ from pathlib import Path
 from rich.console import Console
 
 from data_prep.errors import DataError
+from data_prep.storage.files import file_in_the_way
 from recipe.htpo.evaluation.models import load, model_directory
 from recipe.htpo.evaluation.run import evaluate
 from recipe.htpo.evaluation.settings import EvalSettings, SettingsError, is_setting, parse
@@ -34,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0 if arguments else 2
     try:
         settings = parse(arguments)
+        if (file := file_in_the_way(settings.directory)) is not None:
+            raise SettingsError("out", f"{file} is a file", "name a directory: out=DIR")
         baseline = _baseline(settings, arguments) if settings.against else None
         path = evaluate(settings)
         console = Console(width=None if sys.stdout.isatty() else 160)

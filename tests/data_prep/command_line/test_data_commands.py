@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Commands in a row, and commands that would quietly write wrong rows or lose a file."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,3 +73,45 @@ def test_one_file_is_not_train_and_test(
     assert "the file is named like train, not test, of 'gsm8k'" in capsys.readouterr().err
     assert main([*arguments, "--split", "train"]) == 0
     assert [path.name for path in (tmp_path / "data" / "gsm8k").glob("*.parquet")] == ["train.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("mix {0}=1 --rows -5 --out {out}", "argument --rows: -5 is not positive"),
+        ("mix {0}=1 --rows x --out {out}", "argument --rows: 'x' is no integer"),
+        ("mix {0} --seed -1 --out {out}", "argument --seed: -1 is negative"),
+        ("mix {0}=nan --rows 5 --out {out}", "{0}: the weight nan is no positive number. Remedy: write FILE=0.7"),
+        ("mix {0}=inf --rows 5 --out {out}", "{0}: the weight inf is no positive number"),
+        ("mix {0}=-1 --rows 5 --out {out}", "{0}: the weight -1 is no positive number"),
+        ("select {0} --rows 0 --out {out}", "argument --rows: 0 is not positive"),
+        ("select {0} --stratify level --per-stratum -1 --out {out}", "argument --per-stratum: -1 is not positive"),
+        ("build arithmetic --train-rows -3 --out {out}", "argument --train-rows: -3 is not positive"),
+        ("build arithmetic --terms 0 --out {out}", "arithmetic: terms must be numbers of terms out of (2, 3, 4"),
+        ("build arithmetic --terms 2 --train-rows 999 --out {out}", "Remedy: change --terms or --train-rows"),
+        ("build arithmetic --terms 2,x --out {out}", "argument --terms: 'x' is no integer"),
+        ("build math --pass-rate-of 0 --out {out}", "argument --pass-rate-of: 0 is not positive"),
+    ],
+)
+def test_numbers_that_cannot_be_meant(
+    tmp_path: Path, parts: list[Path], capsys: pytest.CaptureFixture, command: str, says: str
+) -> None:
+    out = tmp_path / "out"
+    try:
+        code = main(command.format(parts[0], out=out).split())
+    except SystemExit as usage:
+        code = usage.code
+    assert code in (1, 2) and says.format(parts[0]) in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_reader_that_goes_away_ends_it_quietly() -> None:
+    command = f"set -o pipefail; {sys.executable} -m data_prep list | true"
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("source", ["data/missing.jsonl", "./missing", "data/missing.csv.gz"])
+def test_a_source_like_a_path_is_no_hub_name(tmp_path: Path, capsys: pytest.CaptureFixture, source: str) -> None:
+    assert main(["build", "gsm8k", "--source", source, "--split", "train", "--out", str(tmp_path / "out")]) == 1
+    assert f"error: no such file or folder: {source}. Remedy: check --source" in capsys.readouterr().err

@@ -325,3 +325,13 @@ def test_tables_for_a_page_of_the_project(lab, tmp_path):
 def test_command_line_errors(tmp_path, capsys):
     assert main([str(tmp_path / "nowhere")]) == 2
     assert "nowhere: there is nothing; give" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("below", [False, True])
+def test_an_output_that_is_a_file(tmp_path, capsys, below):
+    file = tmp_path / "notes.md"
+    file.write_text("kept")
+    with pytest.raises(SystemExit, match="2"):
+        main([str(tmp_path / "nowhere"), "--out", str(file / "page" if below else file)])
+    assert f"argument --out: {file} is a file; give a directory" in capsys.readouterr().err
+    assert file.read_text() == "kept"

@@ -31,3 +31,11 @@ def test_a_model_that_is_none_is_found_before_the_baseline_is_sampled(tmp_path, 
     monkeypatch.setattr(subprocess, "run", lambda words: pytest.fail(f"{words} was started"))
     assert command.main([str(tmp_path), "d.parquet", "against=before"]) == 2
     assert "error: model: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("below", ["", "/eval"])
+def test_an_output_that_is_a_file_is_found_first(tmp_path, monkeypatch, capsys, below):
+    monkeypatch.setattr(command, "evaluate", lambda settings: pytest.fail("it was evaluated"))
+    (tmp_path / "notes.md").write_text("kept")
+    assert command.main(["m", "d.parquet", f"out={tmp_path}/notes.md{below}"]) == 2
+    assert f"error: out: {tmp_path}/notes.md is a file. Remedy: name a directory: out=DIR" in capsys.readouterr().err
