@@ -149,8 +149,6 @@ class ExpressionParser(TokenReader):
                 node = Op("percent", (node,))
             elif kind == "degree":
                 self.position += 1
-                if self.kind() == "name" and self.text() in ("C", "F"):
-                    self.position += 1
                 node = Op("degree", (node,))
             elif kind == "'" and isinstance(node, Name):
                 self.position += 1

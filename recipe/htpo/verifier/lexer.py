@@ -15,7 +15,7 @@ from collections.abc import Callable
 from recipe.htpo.verifier.config import VerifierConfig
 from recipe.htpo.verifier.errors import OverLimit, Unreadable
 from recipe.htpo.verifier.separators import comma_run
-from recipe.htpo.verifier.units import is_known_unit, is_prefix, is_unit_word, spell_unit
+from recipe.htpo.verifier.units import is_known_unit, is_prefix, is_unit_word, spell_unit, temperature_scale
 from recipe.htpo.verifier.vocabulary import (
     ALPHABETS,
     COMMANDS,
@@ -155,7 +155,15 @@ class _Lexer:
             if match is None or self.before() not in _OPERAND_ENDS or not is_known_unit(spell_unit(match.group(1))):
                 raise Unreadable(f"nested braces in \\{command}")
         self.position = match.end()
-        self.add(*text_tokens(match.group(1), command, self.before(), self.config))
+        if not self.read_scale(match.group(1)):
+            self.add(*text_tokens(match.group(1), command, self.before(), self.config))
+
+    def read_scale(self, word: str) -> bool:
+        """``C`` behind a degree sign: both are one unit. Whether ``word`` was such a scale."""
+        scale = temperature_scale(word.strip(" ~.,;")) if self.before() == "degree" else None
+        if scale is not None:
+            self.tokens[-1] = Token("text", scale)
+        return scale is not None
 
     def read_unit_command(self, name: str) -> None:
         """``\\Omega`` or ``\\mu\\text{m}`` behind a number: a unit, where its letters are set upright."""
@@ -179,7 +187,8 @@ class _Lexer:
 
     def read_word(self, match: re.Match[str]) -> None:
         """Bare letters."""
-        self.add(*word_tokens(match.group(), self.before()))
+        if not self.read_scale(match.group()):
+            self.add(*word_tokens(match.group(), self.before()))
 
     def read_other(self, match: re.Match[str]) -> None:
         """Letters that are not Latin: a joint, or words."""
