@@ -18,6 +18,7 @@ from recipe.htpo.verifier.separators import comma_run
 from recipe.htpo.verifier.units import is_known_unit, is_prefix, is_unit_word, spell_unit, temperature_scale
 from recipe.htpo.verifier.vocabulary import (
     ALPHABETS,
+    CARDINALS,
     COMMANDS,
     ENVIRONMENTS,
     ESCAPES,
@@ -252,7 +253,7 @@ def word_tokens(word: str, before: str) -> list[Token]:
     """Tokens of a bare run of letters behind a token of the kind ``before``.
 
     In this order: a joint, a name, a root, a function, a percent or degree sign, a unit behind a number, a product of
-    letters, a function with its argument (``sinx``), a word.
+    letters (but for "six" and its like), a function with its argument (``sinx``), a word.
     """
     lower = word.lower()
     if lower in JOINTS:
@@ -267,7 +268,7 @@ def word_tokens(word: str, before: str) -> list[Token]:
         return [Token(MARKS[lower], word)]
     if is_unit_word(word) and (before in _OPERAND_ENDS or before in ("text", "^")):
         return [Token("text", word)]
-    if len(word) <= 3:
+    if len(word) <= 3 and lower not in CARDINALS:
         return letters(word)
     prefix = _FUNCTION_PREFIX.match(word)
     if prefix is not None and len(word) - prefix.end() == 1:
