@@ -21,8 +21,8 @@ class Unit:
     words: str = ""
 
 
-_ONE = {"dozen": 12, "hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-NUMBER_WORDS = _ONE | {word + "s": number for word, number in _ONE.items()} | {"tens": 10}
+_SINGULAR = {"dozen": 12, "hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+NUMBER_WORDS = _SINGULAR | {word + "s": number for word, number in _SINGULAR.items()} | {"tens": 10}
 _ORDINALS = (
     "third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth sixteenth "
     "seventeenth eighteenth nineteenth twentieth thirtieth fortieth fiftieth sixtieth seventieth eightieth ninetieth "
