@@ -5,27 +5,38 @@
     python -m recipe.htpo.verify responses.jsonl
     python -m recipe.htpo.verify cases.jsonl --response solution --expected expected --category category
 
-FILE is JSON lines or parquet. Ground truths may be strings, lists of strings or verl's ``reward_model`` struct.
+FILE is JSON lines or parquet. Ground truths may be strings, lists of strings or verl's ``reward_model`` struct. A task
+with a scorer of its own (scorers.py) is graded by it, from the row's ``extra_info``. What is written appears whole or
+not at all.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from tqdm import tqdm
 
+from data_prep.errors import DataError
+from data_prep.storage.files import atomic_output, refuse_overwriting
 from recipe.htpo.reward import problem_text
-from recipe.htpo.verifier import REASONS, Verdict, VerifierConfig, ground_truth_problem, verify
-from recipe.htpo.verifier.rows import InputError, column, read_rows
+from recipe.htpo.scorers import scorer_for
+from recipe.htpo.tasks.errors import MissingInfo
+from recipe.htpo.verifier import REASONS, Verdict, VerifierConfig, verify
+from recipe.htpo.verifier.rows import InputError, column, label, read_rows
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -76,15 +87,42 @@ def grade_rows(
         truth = column(row, options.ground_truth, number, "--ground-truth")
         if not isinstance(response, str):
             raise InputError(f"row {number}: column {options.response!r} must be text, got {type(response).__name__}")
-        expected = None
-        if options.expected is not None:
-            expected = bool(column(row, options.expected, number, "--expected"))
+        expected = None if options.expected is None else label(row, options.expected, number, "--expected")
+        data_source = str(row.get(options.data_source, "-"))
+        group = data_source
         if options.category is not None:
             group = str(column(row, options.category, number, "--category"))
-        else:
-            group = str(row.get(options.data_source, "-"))
-        problem = problem_of(row) if options.problem is None else str(column(row, options.problem, number, "--problem"))
-        yield row, verify(response, truth, config, problem), expected, group
+        verdict = task_verdict(row, number, data_source, response, truth)
+        if verdict is None:
+            problem = column(row, options.problem, number, "--problem") if options.problem else problem_of(row)
+            verdict = verify(response, truth, config, str(problem))
+        yield row, verdict, expected, group
+
+
+def task_verdict(row: dict[str, Any], number: int, data_source: str, response: str, truth: Any) -> Verdict | None:
+    """The verdict of the scorer that the row's data source has for itself, or None where it is mathematics.
+
+    Raises InputError where the row lacks what the scorer needs, or a package is missing. Any other exception of the
+    scorer is a reason, as in a run.
+    """
+    extra_info = row.get("extra_info")
+    try:
+        scorer = scorer_for(data_source)
+        return None if scorer is None else scorer(response, truth, extra_info if isinstance(extra_info, dict) else {})
+    except MissingInfo as error:
+        raise InputError(
+            f"row {number}: the scorer of data_source {data_source!r} needs column 'extra_info.{error.args[0]}', which "
+            "a file of responses of an evaluation does not hold. Grade rows with the extra_info that data_prep build "
+            "wrote; the evaluation's own verdicts stand in its columns acc and reason"
+        ) from error
+    except ImportError as error:
+        raise InputError(
+            f"row {number}: the scorer of data_source {data_source!r} needs a package that is missing ({error}); "
+            "pip install 'verl-htpo[tasks]'"
+        ) from error
+    except Exception:
+        logger.exception("the scorer of data_source %s raised", data_source)
+        return Verdict(False, "internal_error", "")
 
 
 def problem_of(row: dict[str, Any]) -> str:
@@ -94,7 +132,7 @@ def problem_of(row: dict[str, Any]) -> str:
 
 def print_table(groups: dict[str, Counts], total: Counts, title: str) -> None:
     """Print one line per group and the total."""
-    table = Table(title=title)
+    table = Table(title=escape(title))
     labelled = bool(total.expected)
     headings = ["group", "rows", "correct", "accuracy"]
     headings += ["refused (FN)", "of right", "accepted (FP)", "of wrong"] if labelled else []
@@ -102,7 +140,7 @@ def print_table(groups: dict[str, Counts], total: Counts, title: str) -> None:
     for index, heading in enumerate(headings):
         table.add_column(heading, justify="left" if index == 0 else "right", no_wrap=index == 0)
     for name, counts in [*sorted(groups.items()), ("all", total)]:
-        cells = [name, f"{counts.rows:,}", f"{counts.correct:,}", f"{counts.correct / counts.rows:.1%}"]
+        cells = [escape(name), f"{counts.rows:,}", f"{counts.correct:,}", f"{counts.correct / counts.rows:.1%}"]
         if labelled:
             cells += [str(counts.false_negatives), str(counts.expected[True])]
             cells += [str(counts.false_positives), str(counts.expected[False])]
@@ -164,41 +202,65 @@ def parse_settings(settings: Sequence[str]) -> VerifierConfig:
 def run(options: argparse.Namespace) -> None:
     """Grade the file, print the table and write what was asked for."""
     config = parse_settings(options.set)
+    check_outputs(options)
     rows = read_rows(options.file)
     if not rows:
         raise InputError(f"{options.file} holds no rows")
     groups: dict[str, Counts] = defaultdict(Counts)
     total = Counts()
-    output: list[str] = []
-    for row, verdict, expected, group in grade_rows(rows, options, config):
-        groups[group].add(verdict, expected)
-        total.add(verdict, expected)
-        if options.output is not None:
-            result = {"correct": verdict.correct, "reason": verdict.reason, "pred": verdict.pred}
-            output.append(json.dumps(row | {"verdict": result}, ensure_ascii=False, default=str))
+    unusable: list[Any] = []
+    with ExitStack() as files:
+        # Opened before the first verdict: a folder that cannot be written is no surprise after an hour of grading.
+        output, table = (path and files.enter_context(atomic_output(path)) for path in (options.output, options.json))
+        for row, verdict, expected, group in grade_rows(rows, options, config):
+            groups[group].add(verdict, expected)
+            total.add(verdict, expected)
+            if verdict.reason == "ground_truth":
+                unusable.append(column(row, options.ground_truth, 0, "--ground-truth"))
+            if output is not None:
+                write_verdict(output, row, verdict)
+        if table is not None:
+            write_table(table, groups, total, config)
     print_table(groups, total, f"{options.file.name}, by {options.category or options.data_source}")
-    unusable = total.reasons["ground_truth"]
     if unusable:
-        example = next(truth for truth in (row_truth(row, options) for row in rows) if ground_truth_problem(truth))
-        print(f"{unusable} rows have no usable ground truth, for example {example!r}", file=sys.stderr)
-    if options.output is not None:
-        options.output.write_text("\n".join(output) + "\n", encoding="utf-8")
-    if options.json is not None:
-        table = {"groups": {name: counts.to_dict() for name, counts in sorted(groups.items())}, "all": total.to_dict()}
-        table["config"] = {option.name: getattr(config, option.name) for option in fields(config)}
-        options.json.write_text(json.dumps(table, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        print(f"{len(unusable)} rows have no usable ground truth, for example {unusable[0]!r}", file=sys.stderr)
 
 
-def row_truth(row: dict[str, Any], options: argparse.Namespace) -> Any:
-    """The ground truth of a row that was graded before."""
-    return column(row, options.ground_truth, 0, "--ground-truth")
+def check_outputs(options: argparse.Namespace) -> None:
+    """Raises InputError or DataError where what is written would replace the input, or is no file."""
+    outputs = [path for path in (options.output, options.json) if path is not None]
+    for path in outputs:
+        refuse_overwriting(path, [options.file])
+        if path.exists() and not path.is_file():
+            raise InputError(f"cannot write {path}: it is no regular file")
+    if len({path.resolve() for path in outputs}) < len(outputs):
+        raise InputError("--output and --json name the same file")
+
+
+def write_verdict(output: BinaryIO, row: dict[str, Any], verdict: Verdict) -> None:
+    """Append one row with its verdict as a JSON line."""
+    result = {"correct": verdict.correct, "reason": verdict.reason, "pred": verdict.pred}
+    output.write(as_json(row | {"verdict": result}))
+
+
+def write_table(table: BinaryIO, groups: dict[str, Counts], total: Counts, config: VerifierConfig) -> None:
+    """Write the counts and the verifier's options as JSON."""
+    content = {"groups": {name: counts.to_dict() for name, counts in sorted(groups.items())}, "all": total.to_dict()}
+    content["config"] = {option.name: getattr(config, option.name) for option in fields(config)}
+    table.write(as_json(content, indent=2))
+
+
+def as_json(content: dict[str, Any], indent: int | None = None) -> bytes:
+    """JSON in UTF-8 with a line end; half a surrogate pair, which UTF-8 does not know, stays the escape that it was."""
+    text = json.dumps(content, ensure_ascii=False, default=str, indent=indent)
+    return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     try:
         run(build_parser().parse_args(argv))
-    except InputError as error:
+    except (InputError, DataError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

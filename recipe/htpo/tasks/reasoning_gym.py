@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from recipe.htpo.tasks.countdown import solves
+from recipe.htpo.tasks.errors import MissingInfo
 from recipe.htpo.verifier import Verdict, VerifierConfig
 from recipe.htpo.verifier.extract import after_thoughts, extract_answer
 
@@ -27,9 +28,11 @@ def score(response: str, ground_truth: Any, extra_info: Mapping[str, Any]) -> Ve
     """The verdict on one response; the answer stands between ``<answer>`` and ``</answer>``, in a box or on an
     ``Answer:`` line, whichever of tags or the others there is.
 
-    Raises KeyError when the row was not made by ``data_prep build reasoning_gym:TASK``, and ImportError when the
+    Raises MissingInfo when the row was not made by ``data_prep build reasoning_gym:TASK``, and ImportError when the
     package is missing.
     """
+    if extra_info.get(ENTRY) is None:
+        raise MissingInfo(ENTRY)
     entry = json.loads(extra_info[ENTRY])
     answer = _answer(response)
     if answer is None:

@@ -23,13 +23,14 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from tqdm import tqdm
 
 from recipe.htpo.verifier.child import ChildGrader
 from recipe.htpo.verifier.grade import join_ground_truth
 from recipe.htpo.verifier.graders import LOADERS
-from recipe.htpo.verifier.rows import InputError, column, read_rows
+from recipe.htpo.verifier.rows import InputError, column, label, read_rows
 
 
 @dataclass
@@ -93,7 +94,7 @@ def read_cases(options: argparse.Namespace) -> list[tuple[str, str, bool, str]]:
         if options.group_prefix:
             category = category.split("_")[0]
         response = column(row, options.response, number, "--response")
-        expected = bool(column(row, options.expected, number, "--expected"))
+        expected = label(row, options.expected, number, "--expected")
         cases.append((response, join_ground_truth(truth), expected, category))
     if options.sample and options.sample < len(cases):
         cases = random.Random(0).sample(cases, options.sample)
@@ -112,7 +113,7 @@ def print_tables(scores: dict[str, Score], cases: Sequence[tuple[str, str, bool,
         errors.add_column(name, justify="right")
     for category in sorted(right | wrong):
         cells = [f"{score.false_negatives[category]} | {score.false_positives[category]}" for score in scores.values()]
-        errors.add_row(category, f"{right[category]} | {wrong[category]}", *cells)
+        errors.add_row(escape(category), f"{right[category]} | {wrong[category]}", *cells)
     totals = [f"{score.false_negatives.total()} | {score.false_positives.total()}" for score in scores.values()]
     errors.add_section()
     errors.add_row("all", f"{right.total()} | {wrong.total()}", *totals)
@@ -123,7 +124,7 @@ def print_tables(scores: dict[str, Score], cases: Sequence[tuple[str, str, bool,
     for name, score in scores.items():
         numbers = score.to_dict()
         if score.problem or not score.latencies_s:
-            speed.add_row(name, score.problem or "no case ended in time")
+            speed.add_row(name, escape(score.problem) or "no case ended in time")
             continue
         cells = [f"{numbers[key]:.2f}" for key in ("p50_ms", "p99_ms", "max_ms")]
         speed.add_row(name, *cells, f"{numbers['per_cpu_second']:,.0f}", str(score.over_limit), str(score.failed))

@@ -38,8 +38,8 @@ _STARTS_FACTOR = frozenset({
     "langle", "mathbb", "currency",
 })  # fmt: skip
 _SEVERAL_ARGUMENTS = frozenset({"gcd", "lcm", "max", "min", "mod"})
-
-
+_TIGHTER_POSTFIXES = frozenset({"^", "!"})
+"""What takes the fraction alone in ``2\\frac{1}{3}^n``, a product; a percent or degree sign takes a mixed number."""
 _MOST_POSTFIXES = 8
 
 
@@ -104,12 +104,15 @@ class ExpressionParser(TokenReader):
                 raise Unreadable("numbers side by side")
             over[-1] = self.plain_mixed_number(left)
             return
-        latex_fraction = self.kind() == "frac"
-        right = self.factor()
-        if latex_fraction and not under and is_proper_fraction(right) and is_whole(left):
-            over[-1] = Op("mixed", (left, right))
+        if self.kind() != "frac":
+            over.append(self.factor())
+            return
+        fraction = self.primary()
+        mixed = not under and is_whole(left) and is_proper_fraction(fraction) and self.kind() not in _TIGHTER_POSTFIXES
+        if mixed:
+            over[-1] = self.postfixed(Op("mixed", (left, fraction)))
         else:
-            over.append(right)
+            over.append(self.postfixed(fraction))
 
     def plain_mixed_number(self, whole: Num) -> Node:
         """``1 1/2``; other numbers side by side are no product."""
@@ -124,7 +127,10 @@ class ExpressionParser(TokenReader):
 
     def factor(self) -> Node:
         """A primary with its postfix operators."""
-        node = self.primary()
+        return self.postfixed(self.primary())
+
+    def postfixed(self, node: Node) -> Node:
+        """``node`` with the postfix operators that follow."""
         postfixes = 0
         while True:
             kind = self.kind()
@@ -143,8 +149,6 @@ class ExpressionParser(TokenReader):
                 node = Op("percent", (node,))
             elif kind == "degree":
                 self.position += 1
-                if self.kind() == "name" and self.text() in ("C", "F"):
-                    self.position += 1
                 node = Op("degree", (node,))
             elif kind == "'" and isinstance(node, Name):
                 self.position += 1

@@ -110,6 +110,8 @@ def main(argv: list[str] | None = None) -> int:
         "--limit-ms", type=float, default=math.inf, help="longest CPU time of a verdict (default: none)"
     )
     options = parser.parse_args(argv)
+    if options.count < 1:
+        parser.error(f"--count must be at least 1, got {options.count}")
     rng = random.Random(options.seed)
     free = VerifierConfig(require_evaluated="never", expression_label=False)
     problems: list[dict[str, str]] = []

@@ -15,9 +15,10 @@ from collections.abc import Callable
 from recipe.htpo.verifier.config import VerifierConfig
 from recipe.htpo.verifier.errors import OverLimit, Unreadable
 from recipe.htpo.verifier.separators import comma_run
-from recipe.htpo.verifier.units import is_known_unit, is_prefix, is_unit_word, spell_unit
+from recipe.htpo.verifier.units import is_known_unit, is_prefix, is_unit_word, spell_unit, temperature_scale
 from recipe.htpo.verifier.vocabulary import (
     ALPHABETS,
+    CARDINALS,
     COMMANDS,
     ENVIRONMENTS,
     ESCAPES,
@@ -155,7 +156,15 @@ class _Lexer:
             if match is None or self.before() not in _OPERAND_ENDS or not is_known_unit(spell_unit(match.group(1))):
                 raise Unreadable(f"nested braces in \\{command}")
         self.position = match.end()
-        self.add(*text_tokens(match.group(1), command, self.before(), self.config))
+        if not self.read_scale(match.group(1)):
+            self.add(*text_tokens(match.group(1), command, self.before(), self.config))
+
+    def read_scale(self, word: str) -> bool:
+        """``C`` behind a degree sign: both are one unit. Whether ``word`` was such a scale."""
+        scale = temperature_scale(word.strip(" ~.,;")) if self.before() == "degree" else None
+        if scale is not None:
+            self.tokens[-1] = Token("text", scale)
+        return scale is not None
 
     def read_unit_command(self, name: str) -> None:
         """``\\Omega`` or ``\\mu\\text{m}`` behind a number: a unit, where its letters are set upright."""
@@ -179,7 +188,8 @@ class _Lexer:
 
     def read_word(self, match: re.Match[str]) -> None:
         """Bare letters."""
-        self.add(*word_tokens(match.group(), self.before()))
+        if not self.read_scale(match.group()):
+            self.add(*word_tokens(match.group(), self.before()))
 
     def read_other(self, match: re.Match[str]) -> None:
         """Letters that are not Latin: a joint, or words."""
@@ -243,7 +253,7 @@ def word_tokens(word: str, before: str) -> list[Token]:
     """Tokens of a bare run of letters behind a token of the kind ``before``.
 
     In this order: a joint, a name, a root, a function, a percent or degree sign, a unit behind a number, a product of
-    letters, a function with its argument (``sinx``), a word.
+    letters (but for "six" and its like), a function with its argument (``sinx``), a word.
     """
     lower = word.lower()
     if lower in JOINTS:
@@ -258,7 +268,7 @@ def word_tokens(word: str, before: str) -> list[Token]:
         return [Token(MARKS[lower], word)]
     if is_unit_word(word) and (before in _OPERAND_ENDS or before in ("text", "^")):
         return [Token("text", word)]
-    if len(word) <= 3:
+    if len(word) <= 3 and lower not in CARDINALS:
         return letters(word)
     prefix = _FUNCTION_PREFIX.match(word)
     if prefix is not None and len(word) - prefix.end() == 1:

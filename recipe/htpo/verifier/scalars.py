@@ -13,7 +13,8 @@ from recipe.htpo.verifier.errors import OverLimit, Undefined
 from recipe.htpo.verifier.evaluate import PLAIN, Reading, Sampling, evaluate, readings, sample_points, sampling
 from recipe.htpo.verifier.nodes import Based, Name, Node, Num, Op, Quantity, variables, walk
 from recipe.htpo.verifier.numbers import CONTEXT, ZERO, Arithmetic, Complex, Number
-from recipe.htpo.verifier.units import Unit
+from recipe.htpo.verifier.opposites import contradict
+from recipe.htpo.verifier.units import Unit, is_temperature
 
 _PLAIN_UNIT = Unit()
 _CALL_WORK = 4.0
@@ -89,7 +90,7 @@ class Scalars:
         """The factor that takes ``left`` to the unit of ``right``, or None where the units contradict."""
         if left.words or right.words:
             if self.config.ignore_unknown_units:
-                return Fraction(1)
+                return None if contradict(left, right) else Fraction(1)
             return Fraction(1) if left == right else None
         if not left.dimensions or not right.dimensions:
             return Fraction(1)
@@ -209,10 +210,11 @@ def split_unit(node: Node) -> tuple[Node, Unit]:
 
 
 def _marks_agree(left: Node, left_unit: Unit, right: Node, right_unit: Unit) -> bool:
-    """A percent or degree sign goes with no other unit and not with the other sign."""
+    """A percent or degree sign goes with no other unit and not with the other sign; degrees may be of a temperature."""
     left_mark, right_mark = _mark(left), _mark(right)
-    if (left_mark and right_unit.dimensions) or (right_mark and left_unit.dimensions):
-        return False
+    for mark, unit in ((left_mark, right_unit), (right_mark, left_unit)):
+        if mark and unit.dimensions and not (mark == "degree" and is_temperature(unit)):
+            return False
     return not left_mark or not right_mark or left_mark == right_mark
 
 

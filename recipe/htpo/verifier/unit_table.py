@@ -65,7 +65,9 @@ _OTHERS = {
     "gallon": "1: gallon gallons|1/4: quart quarts|1/8: pint pints|1/16: cup cups",
     "angle": "1: degree degrees deg",
     "radian": "1: rad rads radian radians",
-    "celsius": "1: celsius",
+    # Scales with zeros of their own: no conversion from one to another.
+    "celsius": "1: celsius centigrade degreecelsius",
+    "fahrenheit": "1: fahrenheit",
 }
 
 

@@ -21,7 +21,13 @@ class Unit:
     words: str = ""
 
 
-NUMBER_WORDS = {"dozen": 12, "hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_SINGULAR = {"dozen": 12, "hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+NUMBER_WORDS = _SINGULAR | {word + "s": number for word, number in _SINGULAR.items()} | {"tens": 10}
+_ORDINALS = (
+    "third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth sixteenth "
+    "seventeenth eighteenth nineteenth twentieth thirtieth fortieth fiftieth sixtieth seventieth eightieth ninetieth "
+    "hundredth thousandth millionth billionth trillionth"
+)
 _NO_DECORATION = frozenset(
     # joints, doubt and denial
     "or and not nor maybe perhaps possibly approximately about around if when where for than to except unless "
@@ -33,10 +39,9 @@ _NO_DECORATION = frozenset(
     "plus minus negative divided multiplied by mod modulo factorial root roots power squared cubed square cube double "
     "doubled triple tripled twice thrice halved reciprocal inverse raised root logarithm is are equals "
     # parts of one, and numbers in words
-    "half halves third thirds quarter quarters fourth fourths fifth fifths sixth sixths seventh sevenths eighth "
-    "eighths ninth ninths tenth tenths hundredth hundredths thousandth thousandths millionth millionths "
+    f"half halves quarter quarters {_ORDINALS} {_ORDINALS.replace(' ', 's ')}s "
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety".split()
+    "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety quadrillion quadrillions".split()
 )
 # Symbols with capitals that are read without \text; others, such as Mm, are rather products of variables.
 _BARE_SYMBOLS = frozenset("Pa hPa kPa MPa Hz kHz MHz GHz eV keV MeV mV kV kW MW GW Wh kWh kJ MJ kN".split())
@@ -44,7 +49,13 @@ _PIECE = re.compile(
     r"(per(?![a-zA-Z])|/)|(?:(square|cubic|sq|cu)\.? )?([a-zA-Z]+)\.?(?: ?(squared|cubed)|\^?\{?([-+]?\d)\}?)?|[ ~.\-*]"
 )
 _WORD = re.compile(r"[^\W\d_]+")
-_NUMBER_WORD = re.compile("|".join(NUMBER_WORDS))
+_NUMBER_WORD = re.compile("|".join(sorted(NUMBER_WORDS, key=len, reverse=True)))
+_SCALES = {"c": "celsius", "f": "fahrenheit", "k": "kelvin"} | {
+    name: name for name in ("celsius", "centigrade", "fahrenheit", "kelvin")
+}
+_TEMPERATURES = frozenset(UNITS[name][1] for name in _SCALES.values())
+_DEGREES_OF = re.compile(r"\s*+\\?deg(?:rees?+)?+\.?\s*+([a-zA-Z]++)[\s.,;]*+")
+_NOON = re.compile(r"\b([ap])\. ?m\b")
 _DIGIT = re.compile(r"\d")
 _CDOT = re.compile(r"\\(?:cdot|times)(?![a-zA-Z])")
 _GREEK = re.compile(r"\\(mu|Omega)(?![a-zA-Z]) ?")
@@ -54,13 +65,27 @@ _UNDER = re.compile(r"/ ?\(([^()]{1,30})\)")
 
 
 def spell_unit(text: str) -> str:
-    """``text`` with the Greek letters and products of units in the spelling of the table: ``k\\Omega`` is ``kohm``."""
+    """``text`` with Greek letters, products of units and degrees of a temperature in the spelling of the table:
+    ``k\\Omega`` is ``kohm``, ``degrees C`` is ``celsius``."""
+    degrees = _DEGREES_OF.fullmatch(text)
+    if degrees is not None and (scale := temperature_scale(degrees.group(1))) is not None:
+        return scale
     return _CDOT.sub(" ", _GREEK.sub(lambda match: "u" if match.group(1) == "mu" else "ohm", text))
 
 
 def spell_siunitx(text: str) -> str:
     """The unit of a ``\\qty`` in the spelling of the table: ``\\kilo\\meter\\per\\second`` is ``kilometer/second``."""
     return _MACRO.sub(lambda match: match.group(1) + " ", _PREFIX_MACRO.sub(r"\1", text.replace("\\per", "/"))).strip()
+
+
+def temperature_scale(word: str) -> str | None:
+    """The unit that ``C`` or ``Celsius`` names behind a degree sign, or None."""
+    return _SCALES.get(word.lower()) if len(word) > 1 or word.isupper() else None
+
+
+def is_temperature(unit: Unit) -> bool:
+    """Whether ``unit`` is a degree of a temperature."""
+    return unit.dimensions in _TEMPERATURES
 
 
 def is_prefix(text: str) -> bool:
@@ -88,7 +113,7 @@ def parse_unit(text: str) -> tuple[Unit, int]:
     known = _known_unit(text)
     if known is not None:
         return known, 1
-    text = text.lower()
+    text = _NOON.sub(r"\1m", text.lower())
     words = _WORD.findall(text)
     factor = 1
     for word in words:

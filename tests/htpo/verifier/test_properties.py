@@ -169,3 +169,9 @@ def test_fuzz_command(capsys):
     out = capsys.readouterr().out
     assert "200 inputs, seed 7: 0 problems" in out and "p99" in out
     assert main(["--count", "20", "--seed", "7", "--limit-ms", "0"]) == 1
+
+
+def test_fuzz_command_needs_inputs(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--count", "0"])
+    assert end.value.code == 2 and "--count must be at least 1, got 0" in capsys.readouterr().err

@@ -62,14 +62,17 @@ def test_the_default_asks_nobody():
 def test_comparison_command(tmp_path, capsys):
     cases = [
         {"response": r"\boxed{0.5}", "ground_truth": "\\frac12", "expected": 1, "category": "a"},
-        {"response": r"\boxed{5}", "ground_truth": "6", "expected": 0, "category": "b"},
-        {"response": r"\boxed{6}", "ground_truth": ["6"], "expected": 0, "category": "b"},
+        {"response": r"\boxed{5}", "ground_truth": "6", "expected": 0, "category": "[/b]"},
+        {"response": r"\boxed{6}", "ground_truth": ["6"], "expected": "False", "category": "[/b]"},
     ]
     path, result = tmp_path / "cases.jsonl", tmp_path / "result.json"
     path.write_text("".join(json.dumps(case) + "\n" for case in cases))
     arguments = [str(path), "--graders", "htpo", "--limit", "60", "--quiet", "--json", str(result)]
     assert main(arguments) == 0
     score = json.loads(result.read_text())["htpo"]
-    assert score["false_negatives"] == {} and score["false_positives"] == {"b": 1} and score["over_limit"] == 0
+    assert score["false_negatives"] == {} and score["false_positives"] == {"[/b]": 1} and score["over_limit"] == 0
     assert "p99 ms" in capsys.readouterr().out
     assert main([str(tmp_path / "none.jsonl")]) == 2
+    path.write_text(json.dumps(cases[0] | {"expected": "wrong"}) + "\n")
+    assert main(arguments) == 2
+    assert "row 1: column 'expected' must be true, false, 1 or 0" in capsys.readouterr().err

@@ -173,14 +173,22 @@ def test_unreadable_texts(text):
 
 @pytest.mark.parametrize(
     "text, size, factor",
-    [("cm", Fraction(1, 100), 1), ("square meters", 1, 1), ("km/h", Fraction(5, 18), 1), ("million dollars", 1, 10**6)],
+    [
+        ("cm", Fraction(1, 100), 1),
+        ("square meters", 1, 1),
+        ("km/h", Fraction(5, 18), 1),
+        ("million dollars", 1, 10**6),
+        ("dozens cm", Fraction(1, 100), 12),
+        ("degrees C", 1, 1),
+        (r"\degree F", 1, 1),
+    ],
 )
 def test_units(text, size, factor):
     unit, times = parse_unit(text)
     assert unit.size == size and unit.dimensions and times == factor
 
 
-@pytest.mark.parametrize("text", ["or", "more than", "not", "or 6", "apples 5"])
+@pytest.mark.parametrize("text", ["or", "more than", "not", "or 6", "apples 5", "twelfths"])
 def test_words_that_are_no_unit(text):
     with pytest.raises(Unreadable):
         parse_unit(text)
