@@ -72,7 +72,7 @@ cp -R "$root"/{pyproject.toml,README.md,LICENSE,recipe,data_prep} "$stage/source
 "$python" -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --no-compile \
   --target "$stage/job" "$stage/source" || refuse "the package could not be built; pip install 'setuptools>=77' may help"
 mkdir "$stage/job/scripts"
-cp "$root/scripts/run_htpo_qwen.sh" "$stage/job/scripts"
+cp "$root"/scripts/{run_htpo_qwen,hydra_value}.sh "$stage/job/scripts"
 
 command=("$python" -m ray.scripts.scripts job submit --address "$dashboard" --working-dir "$stage/job"
   --runtime-env "$runtime_env")

@@ -51,7 +51,7 @@ def changed_fields(output_dir: str | Path, config: DictConfig) -> list[str]:
     if not recorded:
         return []
     asked = _flat(OmegaConf.to_container(config, resolve=True))
-    scheduled = _schedule_fields(config)
+    scheduled = schedule_fields(config)
     return [
         f"{name}: {recorded.get(name, '(absent)')} -> {asked.get(name, '(absent)')}{scheduled.get(name, '')}"
         for name in sorted(recorded.keys() | asked.keys())
@@ -59,7 +59,7 @@ def changed_fields(output_dir: str | Path, config: DictConfig) -> list[str]:
     ]
 
 
-def _schedule_fields(config: DictConfig) -> dict[str, str]:
+def schedule_fields(config: DictConfig) -> dict[str, str]:
     """The fields of a run's length where the learning rate of a step depends on it, with a remark.
 
     verl makes the schedule anew for the new length under FSDP (verl/workers/engine/fsdp/transformer_impl.py,

@@ -21,12 +21,13 @@ from recipe.htpo.objective import CELL_NAMES, TokenGroups, load_preset, preset_n
 from recipe.htpo.preflight import EXIT_CODE, config_problems, find_problems
 from recipe.htpo.preflight.__main__ import main as preflight_main
 from recipe.htpo.preflight.keys import ESTIMATORS_LACK, LEGACY_KEYS, LOGGERS, UNBOUNDED_RULES, check_warnings
+from recipe.htpo.preflight.reward_function import check_reward_function, check_reward_options
 from recipe.htpo.run.record import write_config
 
 ACTOR = "actor_rollout_ref.actor"
 ROLLOUT = "actor_rollout_ref.rollout"
 OVERLONG = "reward.reward_kwargs.overlong_buffer_cfg"
-OPTIONS = "reward.custom_reward_function.reward_kwargs"
+FUNCTION = "reward.custom_reward_function"
 
 pytestmark = pytest.mark.usefixtures("no_ray")
 
@@ -212,33 +213,7 @@ CONFIGURATION = [
         "lacks model, optimizer, extra",
         "resume_mode=disable",
     ),
-    (["trainer.save_freq=null"], "trainer.save_freq", "is None", "-1 for never"),
-    (["trainer.save_freq=abc"], "trainer.save_freq", "is abc", "-1 for never"),
-    *(
-        ([f"{field}={value}"], field, f"is {value}", remedy)
-        for field, values, remedy in (
-            (f"{ACTOR}.optim.lr", ("abc", "-1", "1e-6x"), "0 or more"),
-            (f"{ACTOR}.optim.weight_decay", ("abc", "-0.1"), "0 or more"),
-            (f"{ACTOR}.optim.lr_warmup_steps", ("abc", "1.5"), "number of steps"),
-            (f"{ACTOR}.entropy_coeff", ("abc",), "a number"),
-            (f"{ROLLOUT}.top_p", ("2", "0"), "1 keeps all"),
-            (f"{ROLLOUT}.val_kwargs.n", ("0",), "at least 1"),
-            ("trainer.total_training_steps", ("-1", "abc"), "at least 1 or null"),
-            ("trainer.total_epochs", ("0",), "at least 1"),
-            ("data.seed", ("abc",), "whole number, or null"),
-        )
-        for value in values
-    ),
     (["trainer.logger=[console,consol]"], "trainer.logger", "has consol$", "choose from clearml, console"),
-    *(
-        ([f"+{OPTIONS}.{option}"], OPTIONS, message, "docs/verifier.md")
-        for option, message in (
-            ("scor_wrong=-1", "scor_wrong"),
-            ("percent_either=maybe", "percent_either"),
-            ("second_opinion=maybe", "one of off, report, accept"),
-        )
-    ),
-    (["trainer.test_freq=null"], "trainer.test_freq", "is None", "-1 for never"),
     (
         ["trainer.resume_mode=resume_path", "trainer.resume_from_path=/a/global_step_4/"],
         "trainer.resume_from_path",
@@ -435,6 +410,49 @@ def test_too_few_prompts(sound):
     assert "train_max_samples leaves 16" in the_problem(find_problems(fewer), "data.train_batch_size").message
 
 
+NUMBERS = {
+    f"{ACTOR}.optim.lr": (["abc", -1, "1e-6x"], "0 or more"),
+    f"{ACTOR}.optim.weight_decay": (["abc", -0.1], "0 or more"),
+    f"{ACTOR}.optim.lr_warmup_steps": (["abc", 1.5], "number of steps"),
+    f"{ACTOR}.entropy_coeff": (["abc"], "a number"),
+    f"{ROLLOUT}.top_p": ([2, 0], "1 keeps all"),
+    f"{ROLLOUT}.val_kwargs.n": ([0, "abc"], "at least 1"),
+    "trainer.total_training_steps": ([-1, "abc"], "at least 1 or null"),
+    "trainer.total_epochs": ([0, None], "at least 1"),
+    "trainer.save_freq": (["abc", None], "-1 for never"),
+    "trainer.test_freq": (["abc", None], "-1 for never"),
+    "data.seed": (["abc", 1.5], "whole number, or null"),
+}
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_numbers(sound_config, number):
+    """All at once: none hides another."""
+    config = deepcopy(sound_config)
+    wrong = {field: values[number] for field, (values, _) in NUMBERS.items() if number < len(values)}
+    for field, value in wrong.items():
+        OmegaConf.update(config, field, value)
+    problems = config_problems(config)
+    for field, value in wrong.items():
+        assert_refused(problems, field, f"is {value}", NUMBERS[field][1])
+    assert {problem.field for problem in problems} == set(wrong)
+
+
+def test_options_of_the_reward(sound_config):
+    config = deepcopy(sound_config)
+    assert list(check_reward_options(config)) == []
+    for option, value, message in (
+        ("scor_wrong", -1, "scor_wrong"),
+        ("percent_either", "maybe", "percent_either"),
+        ("second_opinion", "maybe", "one of off, report, accept"),
+    ):
+        config.reward.custom_reward_function.reward_kwargs = {option: value}
+        assert_refused(config_problems(config), f"{FUNCTION}.reward_kwargs", message, "docs/verifier.md")
+    # Of a function of one's own nothing is known.
+    config.reward.custom_reward_function.path = "mine.py"
+    assert list(check_reward_options(config)) == []
+
+
 def test_loggers_are_verls():
     from verl.utils.tracking import Tracking
 
@@ -448,27 +466,28 @@ def test_numbers_that_are_none_do_not_end_the_look_at_the_machine(sound):
     assert {"trainer.save_freq", "trainer.total_epochs", "data.train_batch_size", "data.val_files"} <= fields
 
 
-def test_a_reward_function_that_is_not_there(sound, tmp_path):
+def test_a_reward_function_that_is_not_there(sound_config, tmp_path):
     """A file is looked at as text: nothing of it is run."""
     own = tmp_path / "own.py"
     own.write_text("raise SystemExit\n\ntry:\n    from x import a as b\nexcept ImportError:\n    score = None\n")
     (tmp_path / "broken.py").write_text("def (")
-    function = "reward.custom_reward_function"
+    config = deepcopy(sound_config)
 
     def problems(path, name):
-        overrides = [f"{function}.path={path}", f"{function}.name={name}", "algorithm.filter_groups.enable=False"]
-        return [(p.field, p.message) for p in find_problems(composed([*sound, *overrides]))]
+        config.reward.custom_reward_function.path = str(path)
+        config.reward.custom_reward_function.name = name
+        return [(problem.field, problem.message) for problem in check_reward_function(config)]
 
     for name in ("b", "score"):
         assert problems(own, name) == problems(f"file://{own}", name) == []
     assert problems("pkg://recipe/htpo/reward", "compute_score_async") == []
-    assert problems(own, "a") == [(f"{function}.name", f"is a, which {own} does not define")]
+    assert problems(own, "a") == [(f"{FUNCTION}.name", f"is a, which {own} does not define")]
     for path in ("/no/such.py", "pkg://recipe.htpo.rewards", "pkg://no.such", "pkg://", tmp_path):
-        assert problems(path, "compute_score") == [(f"{function}.path", f"there is no {path}")]
+        assert problems(path, "compute_score") == [(f"{FUNCTION}.path", f"there is no {path}")]
     ((field, message),) = problems(tmp_path / "broken.py", "x")
-    assert field == f"{function}.path" and "is no Python" in message
+    assert field == f"{FUNCTION}.path" and "is no Python" in message
     ((field, message),) = problems("pkg://recipe.htpo.reward", "compute_scor")
-    assert field == f"{function}.name" and "compute_scor," in message
+    assert field == f"{FUNCTION}.name" and "compute_scor," in message
 
 
 def test_too_few_epochs(sound):

@@ -4,6 +4,8 @@
 
 import errno
 import os
+from copy import deepcopy
+from functools import cache
 
 import pytest
 from omegaconf import OmegaConf
@@ -57,11 +59,15 @@ def test_what_cannot_change_a_step_may_differ(config, tmp_path, field):
     assert changed(config, tmp_path, **{field.replace(".", "__"): "other"}) == []
 
 
-OPTIM = "actor_rollout_ref__actor__optim__"
+@cache
+def on_engine(platform):
+    engine = {"cpu": "dp", "cpu_megatron": "megatron"}[platform]
+    inputs = ["actor_rollout_ref.model.path=m", "data.train_files=a", "data.val_files=c"]
+    return compose([f"platform={platform}", f"model_engine={engine}", *inputs])
 
 
 @pytest.mark.parametrize(
-    "engine, schedule, goes_by_length",
+    "platform, schedule, goes_by_length",
     [
         ("cpu", {}, True),
         ("cpu", {"lr_scheduler_type": "constant"}, False),
@@ -73,30 +79,25 @@ OPTIM = "actor_rollout_ref__actor__optim__"
         ("cpu_megatron", {"lr_decay_style": "constant", "lr_warmup_steps": -1, "lr_warmup_steps_ratio": 0.1}, True),
     ],
 )
-def test_the_length_may_differ_where_no_schedule_goes_by_it(tmp_path, engine, schedule, goes_by_length):
+def test_the_length_may_differ_where_no_schedule_goes_by_it(platform, schedule, goes_by_length):
     """Megatron would go on with the last rate of the old schedule, which may be 0; FSDP with that of another one."""
-    model_engine = ["model_engine=megatron"] if engine == "cpu_megatron" else []
-    config = compose(
-        [
-            f"platform={engine}",
-            *model_engine,
-            "actor_rollout_ref.model.path=m",
-            "data.train_files=a",
-            "data.val_files=c",
-        ]
-    )
+    config = deepcopy(on_engine(platform))
     for name, value in schedule.items():
-        OmegaConf.update(config, f"{OPTIM}{name}".replace("__", "."), value)
+        OmegaConf.update(config, f"actor_rollout_ref.actor.optim.{name}", value)
     config.trainer.total_training_steps = 30
-    record.write_config(tmp_path, config)
-    assert changed(config, tmp_path, trainer__total_epochs=7) == []
-    found = changed(config, tmp_path, trainer__total_training_steps=60)
-    assert (
-        found == ["trainer.total_training_steps: 30 -> 60 (the learning rate's schedule goes by it)"] * goes_by_length
-    )
+    assert list(record.schedule_fields(config)) == ["trainer.total_training_steps"] * goes_by_length
     config.trainer.total_training_steps = None
+    both = ["trainer.total_training_steps", "trainer.total_epochs"]
+    assert list(record.schedule_fields(config)) == both * goes_by_length
+
+
+def test_a_length_that_may_not_differ_is_named_with_the_reason(tmp_path):
+    config = on_engine("cpu")
     record.write_config(tmp_path, config)
-    assert bool(changed(config, tmp_path, trainer__total_epochs=7)) == goes_by_length
+    assert changed(config, tmp_path, trainer__total_training_steps=60) == [
+        "trainer.total_training_steps: 30 -> 60 (the learning rate's schedule goes by it)"
+    ]
+    assert changed(config, tmp_path, trainer__total_epochs=7) == []
 
 
 def test_a_field_that_only_begins_like_a_free_one_counts(config, tmp_path):
