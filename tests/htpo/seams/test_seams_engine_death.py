@@ -17,9 +17,8 @@ SERVER = """
 import multiprocessing, os, signal, sys, time
 from recipe.htpo.seams.engine_death import end_with_the_engine
 
-def engine(end):
-    # Until it is watched.
-    time.sleep(0.3)
+def engine(end, watched):
+    watched.wait()
     if end.startswith("exit"):
         os._exit(int(end[4:]))
     if end:
@@ -27,9 +26,12 @@ def engine(end):
     time.sleep(600)
 
 name, end = sys.argv[1:]
-process = multiprocessing.get_context("fork").Process(target=engine, args=(end,), name=name, daemon=True)
+context = multiprocessing.get_context("fork")
+watched = context.Event()
+process = context.Process(target=engine, args=(end, watched), name=name, daemon=True)
 process.start()
 end_with_the_engine(grace_s=0.2)
+watched.set()
 if name == "other" or not end or end in ("exit0", "SIGTERM"):
     time.sleep(1.5)
     process.kill()
