@@ -87,12 +87,15 @@ def test_the_advantages_are_weighed(steps: Steps) -> None:
 
 
 def test_rollout_agrees_with_trainer(steps: Steps) -> None:
-    """The weights that two processes hold half of each reach both servers whole: step 1 is of the same policy.
+    """The weights that two processes hold half of each reach both servers whole.
 
-    Later batches were begun under the policy before.
+    A batch that was generated after the last update is of the policy that is trained; how many of the later ones are
+    depends on timing. Those begun before it differ by an update, a single token by any amount: the mean is bounded.
     """
-    assert steps[1]["training/rollout_probs_diff_max"] < 1e-4
-    assert all(metrics["training/rollout_probs_diff_max"] < 0.5 for metrics in steps.values())
+    fresh = [step for step in steps if steps[step]["training/off_policy/trajectory_staleness_worst/max"] == 0]
+    assert 1 in fresh
+    assert all(steps[step]["training/rollout_probs_diff_max"] < 1e-4 for step in fresh)
+    assert all(metrics["training/rollout_probs_diff_mean"] < 0.05 for metrics in steps.values())
 
 
 def test_generation_is_ahead(steps: Steps) -> None:
