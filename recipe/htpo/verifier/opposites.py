@@ -1,10 +1,11 @@
 # Copyright 2026 The verl-htpo authors
 # SPDX-License-Identifier: Apache-2.0
-"""Words behind a number that contradict each other: an increase of 20 % is no decrease of 20 %."""
+"""Words behind a number that contradict each other: an increase and a decrease of 20 %, 2 km north and 2 m north."""
 
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 from recipe.htpo.verifier.unit_table import UNITS
 from recipe.htpo.verifier.units import Unit
@@ -32,6 +33,8 @@ odd|even
 """
 _POINTS = ("north", "south", "east", "west")
 _AGAINST_THE_CLOCK = re.compile(r"\b(?:counter|anti) clockwise\b")
+# Words are in lower case here: symbols with capitals are left out, and what is mostly no unit.
+_UNIT_WORDS = {word: size for word, size in UNITS.items() if word.islower() and word not in ("in", "s", "us")}
 _PICOMETRE = Unit(*UNITS["pm"])
 
 
@@ -54,9 +57,13 @@ _ANSWERS = _answers()
 
 
 def contradict(left: Unit, right: Unit) -> bool:
-    """Whether the words of two units answer one question differently; a unit without an answer contradicts nothing."""
+    """Whether the words of two units answer one question differently, or hold units of one kind (m and km) and none in
+    common; a unit without such a word contradicts nothing."""
     said, other = _said(left), _said(right)
-    return any(said[question] != other[question] for question in said.keys() & other.keys())
+    if any(said[question] != other[question] for question in said.keys() & other.keys()):
+        return True
+    sizes, others = _sizes(left), _sizes(right)
+    return any(sizes[kind].isdisjoint(others[kind]) for kind in sizes.keys() & others.keys())
 
 
 def _said(unit: Unit) -> dict[int, frozenset[str]]:
@@ -66,3 +73,13 @@ def _said(unit: Unit) -> dict[int, frozenset[str]]:
     for question, answer in filter(None, map(_ANSWERS.get, words.split())):
         said[question] = said.get(question, frozenset()) | answer
     return said
+
+
+def _sizes(unit: Unit) -> dict[tuple[tuple[str, int], ...], set[Fraction]]:
+    """The sizes of ``unit``, or of the units among its words, by their dimensions."""
+    if not unit.words:
+        return {unit.dimensions: {unit.size}} if unit.dimensions else {}
+    sizes: dict[tuple[tuple[str, int], ...], set[Fraction]] = {}
+    for size, dimensions in filter(None, map(_UNIT_WORDS.get, unit.words.split())):
+        sizes.setdefault(dimensions, set()).add(size)
+    return sizes
