@@ -191,6 +191,8 @@ def draw_curves(steps: Steps, path: Path) -> Path:
     import matplotlib
 
     matplotlib.use("Agg")
+    # A data source's name may hold dollars.
+    matplotlib.rcParams["text.parse_math"] = False
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(2, 2, figsize=(12, 8), layout="constrained")

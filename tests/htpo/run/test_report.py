@@ -179,14 +179,18 @@ def test_a_run_that_was_only_validated(tmp_path, monkeypatch):
     assert "0.250" in output and "+0.0" not in output
 
 
-def test_brackets_in_names_are_no_markup(tmp_path, monkeypatch, capsys):
+def test_brackets_and_dollars_in_names_are_no_markup(tmp_path, monkeypatch, capsys):
     run_dir = tmp_path / "run[1]" / "a"
-    line = json.dumps({"step": 0, "data": {"val-core/math[/hard]/acc/mean@1": 0.5}})
+    line = json.dumps(
+        {"step": 0, "data": {"val-core/math[/hard]/acc/mean@1": 0.5, "val-core/$\\frac$/acc/mean@1": 0.5}}
+    )
     next_metrics_file(run_dir).write_text(f"{line}\n")
     monkeypatch.setattr(sys, "argv", ["report", str(run_dir)])
     assert report.main() == 0
     output = capsys.readouterr().out
-    assert "held-out math[/hard]" in output and "run[1]/a/curves.png: curves" in output
+    assert (
+        "held-out math[/hard]" in output and "held-out $\\frac$" in output and "run[1]/a/curves.png: curves" in output
+    )
 
 
 def test_a_picture_that_cannot_be_written_costs_the_picture_only(run_dir, monkeypatch, capsys):
