@@ -106,3 +106,9 @@ def test_a_gguf_file_that_is_not_there(tmp_path, capsys):
     assert from_gguf(["nothing:model.gguf", str(tmp_path / "out")]) == 2
     assert "PACKAGE:NAME" in capsys.readouterr().err
     assert from_gguf(["nothing", str(tmp_path)]) == 0
+
+
+def test_a_file_that_is_no_gguf(tmp_path, capsys):
+    (tmp_path / "model.gguf").write_bytes(b"GGUX" + bytes(64))
+    assert from_gguf([str(tmp_path / "model.gguf"), str(tmp_path / "out")]) == 2
+    assert "model.gguf cannot be converted into " in capsys.readouterr().err and not (tmp_path / "out").exists()
