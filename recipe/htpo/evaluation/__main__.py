@@ -1,6 +1,6 @@
 # Copyright 2026 The verl-htpo authors
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluate a model on prompts: responses, verdicts, unbiased pass@k with intervals; resumable.
+"""Evaluate a model on prompts: responses, verdicts, pass@1 with its interval, pass@n, maj@n; resumable.
 
     python -m recipe.htpo.evaluation MODEL DATA... [n=32 temperature=1 max_tokens=4096 out=DIR against=MODEL ...]
 
