@@ -101,6 +101,12 @@ def test_other_weights_are_another_model(tmp_path):
     assert identity("someone/some-model") == {"name": "someone/some-model"}
 
 
+def test_a_directory_that_is_a_pattern_is_refused(tmp_path):
+    model = str(whole(tmp_path / "run[1]" / "model"))
+    with pytest.raises(SettingsError, match="run.1./model has one of .*which vLLM takes for a pattern.*rename"):
+        load(model, model)
+
+
 def test_a_gguf_file_that_is_not_there(tmp_path, capsys):
     assert find("recipe.htpo".partition(".")[0] + ":htpo/reward.py").name == "reward.py"
     assert from_gguf(["nothing:model.gguf", str(tmp_path / "out")]) == 2
