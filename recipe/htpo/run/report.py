@@ -95,7 +95,10 @@ def accuracy_table(steps: Steps, held_out: Change | None) -> Table:
 def verdict(held_out: Change | None) -> str:
     """What the interval of the held-out accuracy says, in a sentence."""
     if held_out is None:
-        return "verdict: this run has not been validated twice; trainer.test_freq and val_before_train decide when"
+        return (
+            f"verdict: none without the answers of two validations in {VALIDATION_DIR}/; trainer.test_freq and "
+            "val_before_train decide when, trainer.validation_data_dir where"
+        )
     points = 100 * (held_out.after - held_out.before)
     interval = f"{points:+.1f} points, 95 % interval {100 * held_out.low:+.1f} to {100 * held_out.high:+.1f}"
     if held_out.low > 0:
