@@ -3,8 +3,8 @@
 #
 #   bash scripts/eval.sh MODEL_OR_CHECKPOINT DATA... [n=32 out=DIR against=MODEL ...]
 #
-# Samples every prompt, judges, writes OUT/responses.parquet, prints pass@k with intervals. The same command goes on
-# where it was killed. With against= a second model is evaluated on the same prompts, compared and drawn.
+# Samples every prompt, judges, writes OUT/responses.parquet, prints pass@1 with its interval, pass@n and maj@n. The same
+# command goes on where it was killed. With against= a second model is evaluated on the same prompts, compared and drawn.
 # All settings: docs/evaluation.md.
 #
 # Knobs:

@@ -88,7 +88,10 @@ def grade_rows(
         if not isinstance(response, str):
             raise InputError(f"row {number}: column {options.response!r} must be text, got {type(response).__name__}")
         expected = None if options.expected is None else label(row, options.expected, number, "--expected")
-        data_source = str(row.get(options.data_source, "-"))
+        if options.data_source is None:
+            data_source = str(row.get("data_source", "-"))
+        else:
+            data_source = str(column(row, options.data_source, number, "--data-source"))
         group = data_source
         if options.category is not None:
             group = str(column(row, options.category, number, "--category"))
@@ -166,7 +169,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="the text of the problem, for refuse_copied (default: problem, question or raw_problem of the row or its "
         "extra_info, where there is one)",
     )
-    parser.add_argument("--data-source", default="data_source", metavar="COLUMN", help="groups of the table")
+    parser.add_argument(
+        "--data-source",
+        metavar="COLUMN",
+        help="groups of the table, and which scorer grades a row (default: data_source, where there is one)",
+    )
     parser.add_argument("--expected", metavar="COLUMN", help="label: is the response correct (1, 0, true, false)")
     parser.add_argument("--category", metavar="COLUMN", help="groups of the table instead of --data-source")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table as JSON")
@@ -221,7 +228,7 @@ def run(options: argparse.Namespace) -> None:
                 write_verdict(output, row, verdict)
         if table is not None:
             write_table(table, groups, total, config)
-    print_table(groups, total, f"{options.file.name}, by {options.category or options.data_source}")
+    print_table(groups, total, f"{options.file.name}, by {options.category or options.data_source or 'data_source'}")
     if unusable:
         print(f"{len(unusable)} rows have no usable ground truth, for example {unusable[0]!r}", file=sys.stderr)
 

@@ -40,6 +40,12 @@ def test_counts_by_category(tmp_path, capsys):
     assert "accepted (FP)" in capsys.readouterr().out
 
 
+def test_the_data_source_may_stand_in_a_struct(tmp_path, capsys):
+    row = {"response": r"\boxed{5}", "ground_truth": "5", "extra_info": {"set": "aime"}}
+    assert main([write(tmp_path / "in.jsonl", [row]), "--quiet", "--data-source", "extra_info.set"]) == 0
+    assert "aime" in capsys.readouterr().out
+
+
 def test_groups_by_data_source_without_labels(tmp_path, capsys):
     assert main([write(tmp_path / "in.jsonl", ROWS), "--quiet"]) == 0
     printed = capsys.readouterr().out
@@ -73,6 +79,7 @@ def test_a_verifier_option(tmp_path):
         ('{"response": "x", "ground_truth": "1"}\n', ["--set", "percent=1"], "unknown verifier option percent; valid"),
         ('{"response": "x", "ground_truth": "1"}\n', ["--set", "percent"], "needs OPTION=VALUE"),
         ('{"response": "x", "ground_truth": "1"}\n', ["--expected", "label"], "no column 'label'"),
+        ('{"response": "x", "ground_truth": "1"}\n', ["--data-source", "set"], "no column 'set'; it has: response"),
         ('{"response": "x", "ground_truth": "1", "n": ' + "9" * 5000 + "}\n", [], "line 1: JSON beyond a limit"),
         ('{"response": "x", "n": ' + "[" * 100_000 + "\n", [], "line 1: JSON beyond a limit"),
         ('{"response": "x", "ground_truth": "1"}\n', ["--json", "/dev/null"], "is no regular file"),

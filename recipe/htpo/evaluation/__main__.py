@@ -1,6 +1,6 @@
 # Copyright 2026 The verl-htpo authors
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluate a model on prompts: responses, verdicts, unbiased pass@k with intervals; resumable.
+"""Evaluate a model on prompts: responses, verdicts, pass@1 with its interval, pass@n, maj@n; resumable.
 
     python -m recipe.htpo.evaluation MODEL DATA... [n=32 temperature=1 max_tokens=4096 out=DIR against=MODEL ...]
 
@@ -39,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise SettingsError("out", f"{file} is a file", "name a directory: out=DIR")
         baseline = _baseline(settings, arguments) if settings.against else None
         path = evaluate(settings)
-        console = Console(width=None if sys.stdout.isatty() else 160)
+        # Names of directories and data sources may have brackets, which are no markup.
+        console = Console(width=None if sys.stdout.isatty() else 160, markup=False)
         console.print(results_table(path))
         if baseline:
             _compare(console, path, baseline)
@@ -64,10 +65,12 @@ def _baseline(settings: EvalSettings, arguments: Sequence[str]) -> Path:
 
 def _compare(console: Console, path: Path, baseline: Path) -> None:
     differences = compare_files(path, baseline)
+    ours, theirs = read_outcomes(path), read_outcomes(baseline)
+    if single := ours.keys() - differences.keys():
+        console.print(f"not compared, since one prompt has no interval: {', '.join(sorted(single))}")
     if not differences:
         return
     console.print(comparison_table(differences))
-    ours, theirs = read_outcomes(path), read_outcomes(baseline)
     for source, found in differences.items():
         curves = {"before": theirs[source], "after": ours[source]}
         name = source.replace("/", "_")

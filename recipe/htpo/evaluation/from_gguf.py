@@ -57,7 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{arguments.out} is there")
         return 0
     try:
-        convert(find(arguments.file), arguments.out)
+        file = find(arguments.file)
+        try:
+            convert(file, arguments.out)
+        except (OSError, ValueError) as error:
+            problem = f"{file} cannot be converted into {arguments.out} ({error})"
+            raise SettingsError("FILE", problem, "give a whole file of a model that transformers knows") from error
     except SettingsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

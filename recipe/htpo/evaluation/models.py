@@ -3,6 +3,7 @@
 """The Hugging Face directory behind a model's name: itself, or what verl's merger makes of a checkpoint."""
 
 import difflib
+import glob
 import hashlib
 import os
 import re
@@ -62,8 +63,12 @@ def load(model: str, directory: str) -> tuple[PreTrainedTokenizerBase, Pretraine
     """Tokenizer and configuration of `model`, which `model_directory` found in `directory`.
 
     Raises:
-        SettingsError: it has none, or is no name on the hub either.
+        SettingsError: it has none, or is no name on the hub either, or vLLM could not find its weights there.
     """
+    # vLLM looks for the weights with glob (vllm/model_executor/model_loader/default_loader.py, _prepare_weights).
+    if glob.escape(directory) != directory:
+        problem = f"{directory} has one of [ * ? in it, which vLLM takes for a pattern"
+        raise SettingsError("model", problem, "rename the directory, or give a link to it without them")
     try:
         return AutoTokenizer.from_pretrained(directory), AutoConfig.from_pretrained(directory)
     except (OSError, ValueError) as error:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jinja2
 from transformers import PreTrainedTokenizerBase
 
 from data_prep.errors import DataError
@@ -98,6 +99,8 @@ def _prompt(row: Mapping[str, Any], name: str) -> Prompt:
     truth = (row["reward_model"] or {}).get("ground_truth")
     if not messages or None in messages:
         raise SettingsError("data", f"a prompt of {name} is no list of messages", _BUILD)
+    if any(message["content"] is None for message in messages):
+        raise SettingsError("data", f"a message of a prompt of {name} has no content", _BUILD)
     if any(_holds_media(message["content"]) for message in messages):
         raise SettingsError("data", f"a prompt of {name} has parts that are no text", "evaluate prompts of text alone")
     if truth is None:
@@ -109,7 +112,7 @@ def _prompt(row: Mapping[str, Any], name: str) -> Prompt:
         index=index if isinstance(index, int) else None,
         problem=problem_text(extra),
         messages=tuple(as_texts(messages)),
-        ground_truth=truth if isinstance(truth, list) else str(truth),
+        ground_truth=[str(part) for part in truth] if isinstance(truth, list) else str(truth),
         extra_info=extra,
     )
     return prompt if prompt.id else _with_id(prompt)
@@ -126,25 +129,37 @@ def _with_id(prompt: Prompt) -> Prompt:
     return Prompt(**{**vars(prompt), "id": prompt.digest.hex()})
 
 
+def read_template(settings: EvalSettings) -> str | None:
+    """The chat template that was given, or None; raises SettingsError where the file cannot be read."""
+    if not settings.chat_template:
+        return None
+    path = Path(settings.chat_template)
+    if not path.is_file():
+        raise SettingsError("chat_template", f"no such file: {path}", "give a Jinja file")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise SettingsError("chat_template", f"{path} is no UTF-8 ({error})", "give a Jinja file") from error
+
+
 def token_ids(prompts: list[Prompt], tokenizer: PreTrainedTokenizerBase, settings: EvalSettings) -> list[list[int]]:
-    """Tokens of each prompt, by the model's chat template; raises SettingsError where there is none."""
-    template = None
-    if settings.chat_template:
-        path = Path(settings.chat_template)
-        if not path.is_file():
-            raise SettingsError("chat_template", f"no such file: {path}", "give a Jinja file")
-        template = path.read_text(encoding="utf-8")
-    elif not tokenizer.chat_template:
+    """Tokens of each prompt, by the chat template; raises SettingsError where there is none, or it refuses a prompt."""
+    template = read_template(settings)
+    if template is None and not tokenizer.chat_template:
         raise SettingsError("chat_template", "the model's tokenizer has none", "give one: chat_template=FILE.jinja")
-    rendered: Any = [
-        tokenizer.apply_chat_template(
-            [dict(message) for message in prompt.messages],
-            chat_template=template,
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=False,
-            **settings.chat,
-        )
-        for prompt in prompts
-    ]
+    rendered: list[Any] = []
+    for prompt in prompts:
+        try:
+            ids = tokenizer.apply_chat_template(
+                [dict(message) for message in prompt.messages],
+                chat_template=template,
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=False,
+                **settings.chat,
+            )
+        except jinja2.TemplateError as error:
+            remedy = "give one that fits the prompts: chat_template=FILE.jinja"
+            raise SettingsError("chat_template", f"fails on prompt {prompt.id} ({error})", remedy) from error
+        rendered.append(ids)
     return rendered

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One evaluation: prompts, samples, verdicts, one file; goes on where it was killed."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from transformers import PretrainedConfig
 from data_prep.storage.files import sha256_of
 from recipe.htpo.evaluation.engine import Request, Sample, generate_chunks
 from recipe.htpo.evaluation.models import identity, load, model_directory
-from recipe.htpo.evaluation.prompts import Prompt, read_prompts, token_ids
+from recipe.htpo.evaluation.prompts import Prompt, read_prompts, read_template, token_ids
 from recipe.htpo.evaluation.settings import EvalSettings, SettingsError
 from recipe.htpo.evaluation.store import JOURNAL_FILE, RESPONSES_FILE, open_journal, require_same, write_responses
 from recipe.htpo.reward import compute_score
@@ -25,11 +26,7 @@ def evaluate(settings: EvalSettings) -> Path:
     """
     prompts = read_prompts(settings)
     directory = model_directory(settings.model, settings.directory)
-    record = {
-        "settings": settings.record(),
-        "model": identity(directory),
-        "data": [{"file": Path(name).name, "sha256": sha256_of(Path(name))} for name in settings.data],
-    }
+    record = _record(settings, directory)
     path = settings.directory / RESPONSES_FILE
     if path.exists():
         require_same(path, record)
@@ -60,6 +57,18 @@ def evaluate(settings: EvalSettings) -> Path:
         path = write_responses(settings.directory, rows, record)
     (settings.directory / JOURNAL_FILE).unlink()
     return path
+
+
+def _record(settings: EvalSettings, directory: str) -> dict[str, Any]:
+    """What decides the responses and verdicts; `directory` is the model's."""
+    record = {
+        "settings": settings.record(),
+        "model": identity(directory),
+        "data": [{"file": Path(name).name, "sha256": sha256_of(Path(name))} for name in settings.data],
+    }
+    if (template := read_template(settings)) is not None:
+        record["chat_template"] = {"digest": hashlib.blake2b(template.encode(), digest_size=16).hexdigest()}
+    return record
 
 
 def _judge(prompt: Prompt, samples: Sequence[Sample], settings: EvalSettings) -> list[dict[str, Any]]:

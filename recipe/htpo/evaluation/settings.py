@@ -3,6 +3,7 @@
 """Settings of an evaluation: `key=value` of the command line, validated, and the record of what made a file."""
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -18,6 +19,10 @@ FREE = ("out", "against", "replicas")
 """What may differ between two starts of one evaluation: it changes no response."""
 ENGINE = ("model", "dtype", "seed", "max_model_len", "tensor_parallel_size", "gpu_memory_utilization", "enforce_eager")
 """Arguments of vLLM that are set here; the others come through `vllm.NAME=VALUE`."""
+
+
+TEXTS = ("out", "against", "chat_template", "dtype")
+"""Settings that are text."""
 
 
 class SettingsError(ValueError):
@@ -81,8 +86,11 @@ class EvalSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise SettingsError(name, f"{value} is not positive", "give a positive integer")
-        if self.temperature < 0:
-            raise SettingsError("temperature", f"{self.temperature} is negative", "0 is greedy, 1 samples the model")
+        if not 0 <= self.temperature < math.inf:
+            problem = f"{self.temperature} is negative, or no finite number"
+            raise SettingsError("temperature", problem, "0 is greedy, 1 samples the model")
+        if not 0 <= self.seed < 2**32:
+            raise SettingsError("seed", f"{self.seed} is no 32-bit number", "give one within 0 and 4294967295")
         if self.temperature == 0 and self.n > 1:
             raise SettingsError("n", f"temperature=0 gives the same response {self.n} times", "set n=1")
         if not 0 < self.top_p <= 1:
@@ -132,17 +140,19 @@ def parse(arguments: Sequence[str]) -> EvalSettings:
     places = [argument for argument in arguments if not is_setting(argument)]
     if not places:
         raise SettingsError("model", "no model given", "bash scripts/eval.sh MODEL DATA... [n=32 ...]")
+    # Texts stay as they are: YAML would read `out=007` as 7, `out=1e3` as 1000.0, and `against=` as None.
+    pairs = [argument.partition("=") for argument in arguments if is_setting(argument)]
+    texts = {name: text for name, _, text in pairs if name in TEXTS}
     try:
-        given: Any = OmegaConf.to_container(OmegaConf.from_dotlist([a for a in arguments if is_setting(a)]))
+        others = [f"{name}={text}" for name, _, text in pairs if name not in TEXTS]
+        given: Any = OmegaConf.to_container(OmegaConf.from_dotlist(others))
     except (OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
         raise SettingsError("settings", str(error).split("\n")[0], "write key=value") from error
+    given |= texts
     known = [setting.name for setting in fields(EvalSettings) if setting.name not in ("model", "data")]
     for name in given:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
             remedy = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"
             raise SettingsError(name, "is no setting of an evaluation", remedy)
-    for name in ("out", "against", "chat_template", "dtype"):
-        if name in given:
-            given[name] = str(given[name])
     return EvalSettings(model=places[0], data=tuple(places[1:]), **given)

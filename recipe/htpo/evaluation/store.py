@@ -81,10 +81,16 @@ class Journal:
 def open_journal(directory: Path, record: Mapping[str, Any]) -> Iterator[Journal]:
     """The journal of an evaluation, locked.
 
-    Raises SettingsError when another process writes it, or it is of an evaluation with other settings.
+    Raises SettingsError when it cannot be made, another process writes it, or it is of an evaluation with other
+    settings.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    with open(directory / JOURNAL_FILE, "ab+") as stream:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        stream = open(directory / JOURNAL_FILE, "ab+")
+    except OSError as error:
+        problem = f"cannot write into {directory} ({error.strerror})"
+        raise SettingsError("out", problem, "name another directory: out=DIR") from error
+    with stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -94,9 +100,10 @@ def open_journal(directory: Path, record: Mapping[str, Any]) -> Iterator[Journal
 
 def _entry(line: bytes) -> dict[str, Any] | None:
     try:
-        return orjson.loads(line) if line.endswith(b"\n") else None
+        entry = orjson.loads(line) if line.endswith(b"\n") else None
     except orjson.JSONDecodeError:
         return None
+    return entry if isinstance(entry, dict) else None
 
 
 def write_responses(directory: Path, rows: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) -> Path:
@@ -116,10 +123,13 @@ def write_responses(directory: Path, rows: Sequence[Mapping[str, Any]], record: 
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Settings, model and data that made a file of responses; raises SettingsError where it is none."""
+    """Settings, model and data that made a file of responses; raises SettingsError where it is none, or damaged."""
     if not path.is_file():
         raise SettingsError("responses", f"no such file: {path}", "make it with scripts/eval.sh")
-    metadata = pq.read_schema(path).metadata or {}
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except pa.ArrowInvalid as error:
+        raise SettingsError("responses", f"{path} is damaged ({error})", "delete it, and evaluate again") from error
     if METADATA_KEY not in metadata:
         raise SettingsError("responses", f"{path} is no file of an evaluation", "make one with scripts/eval.sh")
     return json.loads(metadata[METADATA_KEY])
@@ -131,11 +141,19 @@ def require_same(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def _require_same(found: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    asked = json.loads(json.dumps(asked))
+    found, asked = _flat(found), _flat(json.loads(json.dumps(asked)))
     different = [name for name in sorted({*found, *asked}) if found.get(name) != asked.get(name)]
     if different:
         changes = "; ".join(f"{name} {found.get(name)} -> {asked.get(name)}" for name in different)
         raise SettingsError("out", f"holds another evaluation ({changes[:500]})", "choose another directory: out=DIR")
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A record by dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in record.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
 
 
 def read_outcomes(path: Path) -> dict[str, Outcomes]:

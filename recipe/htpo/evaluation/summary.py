@@ -129,6 +129,8 @@ def _axes(title: str, label: str) -> Any:
     import matplotlib
 
     matplotlib.use("Agg")
+    # A data source's name may hold dollars.
+    matplotlib.rcParams["text.parse_math"] = False
     from matplotlib import pyplot
     from matplotlib.ticker import StrMethodFormatter
 

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from data_prep.storage.files import atomic_output, refuse_overwriting
 from recipe.htpo.inspect.dump import read_dump
 from recipe.htpo.inspect.page import page
 from recipe.htpo.inspect.totals import read_logged
@@ -29,16 +30,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = args.out or args.run_dir / PAGE_FILE
     try:
         dumps = read_dump(args.run_dir)
+        refuse_overwriting(out, [dump.path for dump in dumps])
+        there = {dump.step for dump in dumps}
+        if lacking := sorted(set(args.steps or ()) - there):
+            has = ", ".join(map(str, sorted(there)))
+            raise ValueError(f"--steps {' '.join(map(str, lacking))}: {args.run_dir} has the steps {has}")
         chosen = [dump for dump in dumps if not args.steps or dump.step in args.steps]
-        if not chosen:
-            there = ", ".join(str(dump.step) for dump in dumps)
-            raise ValueError(f"--steps {' '.join(map(str, args.steps))}: {args.run_dir} has the steps {there}")
         text = page("/".join(args.run_dir.resolve().parts[-2:]), chosen, read_logged(args.run_dir))
+        with atomic_output(out) as stream:
+            stream.write(text.encode())
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding="utf-8")
     responses = sum(len(dump.table) for dump in chosen)
     print(f"{out}: {responses} responses of {len(chosen)} steps, {out.stat().st_size / 1e6:.2f} MB")
     return 0

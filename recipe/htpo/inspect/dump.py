@@ -299,9 +299,12 @@ def _read(path: Path) -> StepDump:
     try:
         table = pq.read_table(path)
         facts = json.loads((table.schema.metadata or {})[b"htpo"])
+        if not isinstance(facts, dict) or not isinstance(facts.get("responses"), int):
+            raise ValueError("it does not say how many responses the step had")
     except (pa.ArrowInvalid, KeyError, OSError, ValueError) as error:
         raise ValueError(f"{path} is not a token dump ({error}); delete it, or train that step again") from error
-    wanted = ("step", "response", "epoch", "prompt", "correct", "hard", "token_text", "group", *MEASURED)
+    of_rows = ("step", "response", "epoch", "uid", "prompt", "source", "correct", "hard", "pass_rate")
+    wanted = (*of_rows, "token_id", "token_text", "group", *MEASURED)
     lacking = [name for name in wanted if name not in table.column_names]
     if lacking or not len(table):
         what = f"lacks the columns {', '.join(lacking)}" if lacking else "has no rows"

@@ -338,6 +338,8 @@ function start({ head, columns }) {
 
   Object.assign(view, Object.fromEntries([...new URLSearchParams(location.hash.slice(1))].filter(([name]) => name in view)));
   if (!colours.includes(view.colour)) view.colour = "group";
+  // An address may be of a page with other steps.
+  if (!(view.step in data.steps)) view.step = "";
   form.querySelector('input[value="group"]').defaultChecked = true;
   offerPrompts();
   for (const [name, value] of Object.entries(view)) select(name).value = value;

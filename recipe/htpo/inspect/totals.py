@@ -39,7 +39,8 @@ def read_logged(run_dir: str | Path) -> dict[int, dict[str, Any]]:
     """
     if steps := read_steps(run_dir):
         return steps
-    result = Path(run_dir).with_suffix(".json")
+    directory = Path(run_dir).resolve()
+    result = directory.with_name(f"{directory.name}.json")
     if not result.is_file():
         return {}
     records = json.loads(result.read_text(encoding="utf-8"))["steps"]

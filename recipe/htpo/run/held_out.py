@@ -40,7 +40,8 @@ def change(output_dir: str | Path) -> Change | None:
     The interval is that of the difference paired by prompt (evaluation/intervals.py). It says nothing of other seeds.
 
     Raises:
-        ValueError: a line of a validation cannot be read; names file, line and remedy.
+        ValueError: a line of a validation cannot be read, naming file, line and remedy; or both have fewer than two
+            prompts in common.
     """
     validations = sorted(
         (int(path.stem), path) for path in (Path(output_dir) / VALIDATION_DIR).glob("*.jsonl") if path.stem.isdigit()
@@ -51,7 +52,7 @@ def change(output_dir: str | Path) -> Change | None:
     before, after = _outcomes(first), _outcomes(last)
     prompts = common_prompts([before, after])
     if len(prompts) < 2:
-        return None
+        raise ValueError(f"{first} and {last} have {len(prompts)} prompts in common; an interval needs two")
     before, after = before.take(prompts), after.take(prompts)
     found = difference([after], [before], (1,))
     return Change(
@@ -70,7 +71,7 @@ def read_validation(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Number and entry of each line of a validation; a last line that a killed process did not finish is left out.
 
     Raises:
-        ValueError: another line is no JSON; names the line.
+        ValueError: another line is no JSON object; names the line.
     """
     lines = path.read_bytes().splitlines()
     for number, line in enumerate(lines, start=1):
@@ -80,6 +81,8 @@ def read_validation(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             if number == len(lines):
                 return
             raise ValueError(f"line {number} is no JSON") from error
+        if not isinstance(entry, dict):
+            raise ValueError(f"line {number} is no JSON object")
         yield number, entry
 
 
@@ -91,9 +94,11 @@ def _outcomes(path: Path) -> Outcomes:
             acc = entry.get("acc")
             if acc is None:
                 continue
-            if math.isnan(acc):
-                raise ValueError(f"line {number}, field acc: {acc} is neither right nor wrong")
-            samples.append((entry["input"], float(acc)))
+            if not isinstance(acc, int | float) or math.isnan(acc):
+                raise ValueError(f"line {number}, field acc: {acc!r} is neither right nor wrong")
+            if not isinstance(prompt := entry.get("input"), str):
+                raise ValueError(f"line {number}, field input: {prompt!r} is no prompt")
+            samples.append((prompt, float(acc)))
     except ValueError as error:
         raise ValueError(f"{path}: {error}; delete the line, or validate again") from error
     return Outcomes.of_samples(samples)

@@ -21,7 +21,7 @@ CURVES_FILE = "curves.png"
 LOG_FILE = "log.txt"
 PHASES_FILE = "phases.tsv"
 GENERATED_PASS_RATE = "htpo/pass_rate_generated"
-# Steps at either end over which the training pass rate is averaged.
+# Steps at either end over which the training pass rate is averaged, at most: the ends have no step in common.
 ENDS = 5
 TREATMENT = {
     "htpo/treated_frac": "treated unlike PPO: replaced or detached",
@@ -43,13 +43,18 @@ def main() -> int:
     if not steps:
         print(f"{output_dir}: no metrics of a run there; give the run's htpo.output_dir", file=sys.stderr)
         return 2
-    curves = draw_curves(steps, output_dir / CURVES_FILE)
+    curves = output_dir / CURVES_FILE
+    try:
+        draw_curves(steps, curves)
+    except OSError as error:
+        print(f"{curves}: not drawn ({error})", file=sys.stderr)
     try:
         held_out = change(output_dir)
         said = verdict(held_out)
     except ValueError as error:
         held_out, said = None, f"verdict: none; {error}"
-    console = Console()
+    # Names of directories and data sources may have brackets, which are no markup.
+    console = Console(markup=False)
     console.print(accuracy_table(steps, held_out))
     console.print(treatment_table(steps))
     console.print(time_table(steps, output_dir))
@@ -62,7 +67,8 @@ def accuracy_table(steps: Steps, held_out: Change | None) -> Table:
     """Held-out accuracy before and after with the interval of its change, and the training pass rate at both ends.
 
     The training pass rate is that of all generated prompts, before dynamic sampling drops those whose responses are
-    all right or all wrong; a mean over `ENDS` steps, since each step has other prompts.
+    all right or all wrong; a mean over `ENDS` steps, since each step has other prompts. What was measured once has not
+    changed.
     """
     table = Table(title="did it learn?")
     for name in ("measure", "before", "after", "change (points)", "95 % interval"):
@@ -75,13 +81,13 @@ def accuracy_table(steps: Steps, held_out: Change | None) -> Table:
         values = list(curve.values())
         # The interval is that of all held-out prompts together.
         interval = f"{100 * held_out.low:+.1f} to {100 * held_out.high:+.1f}" if held_out and len(curves) == 1 else ""
-        table.add_row(name, *_change(values[0], values[-1]), interval)
+        table.add_row(name, *_change(values[:1], values[1:][-1:]), interval)
     rates = [metrics[GENERATED_PASS_RATE] for metrics in steps.values() if GENERATED_PASS_RATE in metrics]
+    ends = min(ENDS, max(1, len(rates) // 2))
     if rates:
-        ends = (_mean(rates[:ENDS]), _mean(rates[-ENDS:]))
-        table.add_row("training, as generated", *_change(*ends), "")
+        table.add_row("training, as generated", *_change(rates[:ends], rates[ends:][-ends:]), "")
     prompts = f"; {held_out.prompts} held-out prompts x {held_out.responses}" if held_out else ""
-    means = f"; training: means of {min(ENDS, len(rates))} steps" if rates else ""
+    means = f"; training: means of {ends} steps" if rates else ""
     table.caption = f"steps {min(steps)} to {max(steps)}{prompts}{means}"
     return table
 
@@ -89,7 +95,10 @@ def accuracy_table(steps: Steps, held_out: Change | None) -> Table:
 def verdict(held_out: Change | None) -> str:
     """What the interval of the held-out accuracy says, in a sentence."""
     if held_out is None:
-        return "verdict: this run has not been validated twice; trainer.test_freq and val_before_train decide when"
+        return (
+            f"verdict: none without the answers of two validations in {VALIDATION_DIR}/; trainer.test_freq and "
+            "val_before_train decide when, trainer.validation_data_dir where"
+        )
     points = 100 * (held_out.after - held_out.before)
     interval = f"{points:+.1f} points, 95 % interval {100 * held_out.low:+.1f} to {100 * held_out.high:+.1f}"
     if held_out.low > 0:
@@ -163,8 +172,11 @@ def pointers(output_dir: Path, curves: Path) -> list[str]:
     return ["where to look next:"] + [f"  {path}: {name}" for name, path in found if path.exists()]
 
 
-def _change(before: float, after: float) -> tuple[str, str, str]:
-    return f"{before:.3f}", f"{after:.3f}", f"{100 * (after - before):+.1f}"
+def _change(before: list[float], after: list[float]) -> tuple[str, str, str]:
+    """Both means and their difference in points; what is not known is empty."""
+    if not after:
+        return f"{_mean(before):.3f}", "", ""
+    return f"{_mean(before):.3f}", f"{_mean(after):.3f}", f"{100 * (_mean(after) - _mean(before)):+.1f}"
 
 
 def _mean(values: list[float]) -> float:
@@ -182,6 +194,8 @@ def draw_curves(steps: Steps, path: Path) -> Path:
     import matplotlib
 
     matplotlib.use("Agg")
+    # A data source's name may hold dollars.
+    matplotlib.rcParams["text.parse_math"] = False
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(2, 2, figsize=(12, 8), layout="constrained")

@@ -18,6 +18,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from rich.markup import escape
 from rich.table import Table
 from tqdm import tqdm
 
+from data_prep.errors import DataError
+from data_prep.storage.files import atomic_output, refuse_overwriting
 from recipe.htpo.verifier.child import ChildGrader
 from recipe.htpo.verifier.grade import join_ground_truth
 from recipe.htpo.verifier.graders import LOADERS
@@ -147,13 +150,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         cases = read_cases(options)
-    except InputError as error:
+        if options.json is not None:
+            refuse_overwriting(options.json, [options.file])
+        with ExitStack() as files:
+            # Opened before the first verdict: a folder that cannot be written is no surprise after an hour of grading.
+            output = options.json and files.enter_context(atomic_output(options.json))
+            scores = {name: run_grader(name, cases, options.limit, options.quiet) for name in options.graders}
+            if output is not None:
+                numbers = {name: score.to_dict() for name, score in scores.items()}
+                output.write(json.dumps(numbers, indent=2).encode() + b"\n")
+    except (InputError, DataError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    scores = {name: run_grader(name, cases, options.limit, options.quiet) for name in options.graders}
     print_tables(scores, cases)
-    if options.json is not None:
-        options.json.write_text(json.dumps({name: score.to_dict() for name, score in scores.items()}, indent=2) + "\n")
     return 0
 
 

@@ -101,8 +101,20 @@ def test_other_weights_are_another_model(tmp_path):
     assert identity("someone/some-model") == {"name": "someone/some-model"}
 
 
+def test_a_directory_that_is_a_pattern_is_refused(tmp_path):
+    model = str(whole(tmp_path / "run[1]" / "model"))
+    with pytest.raises(SettingsError, match="run.1./model has one of .*which vLLM takes for a pattern.*rename"):
+        load(model, model)
+
+
 def test_a_gguf_file_that_is_not_there(tmp_path, capsys):
     assert find("recipe.htpo".partition(".")[0] + ":htpo/reward.py").name == "reward.py"
     assert from_gguf(["nothing:model.gguf", str(tmp_path / "out")]) == 2
     assert "PACKAGE:NAME" in capsys.readouterr().err
     assert from_gguf(["nothing", str(tmp_path)]) == 0
+
+
+def test_a_file_that_is_no_gguf(tmp_path, capsys):
+    (tmp_path / "model.gguf").write_bytes(b"GGUX" + bytes(64))
+    assert from_gguf([str(tmp_path / "model.gguf"), str(tmp_path / "out")]) == 2
+    assert "model.gguf cannot be converted into " in capsys.readouterr().err and not (tmp_path / "out").exists()

@@ -72,6 +72,7 @@ def test_two_files_are_read_in_order(tmp_path):
         ([row("x") | {"prompt": "x"}], "prompt is string, not messages.*data_prep build"),
         ([row("x") | {"prompt": [{"role": "user", "content": 1}]}], "prompt.content is int64, neither text"),
         ([row("x") | {"prompt": [{"role": "user", "content": "x"}, None]}], "is no list of messages"),
+        ([row(None), row("x")], "a message of a prompt of .* has no content"),
         ([row([{"type": "image", "text": None}])], "has parts that are no text"),
         ([row("x", None)], "no reward_model.ground_truth"),
         ([row("x", id="1"), row("y", id="1")], "two different prompts of a source have one extra_info.id"),
@@ -81,6 +82,13 @@ def test_files_that_cannot_be_evaluated(tmp_path, rows, says):
     path = write(tmp_path / "bad.parquet", rows)
     with pytest.raises(SettingsError, match=says):
         read_prompts(settings(path))
+
+
+def test_answers_are_texts(tmp_path):
+    of_numbers = write(tmp_path / "a.parquet", [row("x", [1, 2])])
+    of_number = write(tmp_path / "b.parquet", [row("x", 1)])
+    assert read_prompts(settings(of_numbers))[0].ground_truth == ["1", "2"]
+    assert read_prompts(settings(of_number))[0].ground_truth == "1"
 
 
 def test_files_that_are_none(tmp_path):
@@ -117,6 +125,12 @@ def test_the_models_own_template_makes_the_tokens(built, tmp_path):
     template.write_text("{{ messages[0]['content'] }}=")
     own = token_ids(prompts, tokenizer, settings(built, chat_template=str(template)))
     assert tokenizer.decode(own[0]) == prompts[0].problem + "="
+    template.write_text("{{ raise_exception('no such role') }}")
+    with pytest.raises(SettingsError, match=f"chat_template: fails on prompt {prompts[0].id} .no such role.*give one"):
+        token_ids(prompts, tokenizer, settings(built, chat_template=str(template)))
+    template.write_bytes(b"\xff")
+    with pytest.raises(SettingsError, match="chat_template: .*t.jinja is no UTF-8"):
+        token_ids(prompts, tokenizer, settings(built, chat_template=str(template)))
     tokenizer.chat_template = None
     with pytest.raises(SettingsError, match="chat_template: the model's tokenizer has none"):
         token_ids(prompts, tokenizer, settings(built))

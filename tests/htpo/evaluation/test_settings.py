@@ -30,6 +30,14 @@ def test_an_output_may_be_named_by_a_number():
     assert parse(["m", "d", "out=7"]).out == "7"
 
 
+def test_texts_stay_as_they_were_given():
+    for text in ("007", "1e3", "1_000", "yes", "null", "[x]", "a: b", "runs #2", "*x", "%x", "${HOME}/x"):
+        assert str(parse(["m", "d", f"out={text}"]).directory) == text
+    # As of a shell variable that is not set.
+    found = parse(["models/demo", "d", "out=", "against=", "chat_template="])
+    assert (found.against, found.chat_template, str(found.directory)) == ("", "", "outputs/eval/demo")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -41,6 +49,10 @@ def test_an_output_may_be_named_by_a_number():
         (["m", "d", "n=many"], "n: 'many' is no int.*see docs/evaluation.md"),
         (["m", "d", "n=true"], "n: True is no int"),
         (["m", "d", "temperature=-1"], "temperature: -1 is negative"),
+        (["m", "d", "temperature=.nan"], "temperature: nan is .*no finite number"),
+        (["m", "d", "temperature=.inf"], "temperature: inf is .*no finite number"),
+        (["m", "d", "seed=-1"], "seed: -1 is no 32-bit number"),
+        (["m", "d", "seed=99999999999999999999"], "seed: 99999999999999999999 is no 32-bit number"),
         (["m", "d", "temperature=0"], "n: temperature=0 gives the same response 32 times.*n=1"),
         (["m", "d", "top_p=0"], "top_p: 0 is not within"),
         (["m", "d", "top_k=0"], "top_k: 0 is no number of tokens"),

@@ -24,7 +24,7 @@ from recipe.htpo.evaluation.store import (
 from recipe.htpo.evaluation.summary import compare_files, comparison_table, draw, draw_difference, results_table
 from recipe.htpo.verify import main as verify
 
-RECORD = {"settings": {"n": 4}, "model": {"name": "m"}}
+RECORD = {"settings": {"n": 4, "vllm": {}}, "model": {"name": "m"}}
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +68,10 @@ def test_a_journal_of_another_evaluation_is_refused(tmp_path):
         with pytest.raises(SettingsError, match="another process evaluates"):
             with open_journal(tmp_path, RECORD):
                 pass
-    with pytest.raises(SettingsError, match="settings {'n': 4} -> {'n': 8}.*out=DIR"):
-        with open_journal(tmp_path, RECORD | {"settings": {"n": 8}}):
+    with pytest.raises(
+        SettingsError, match="another evaluation .settings.n 4 -> 8; settings.vllm.x None -> 1..*out=DIR"
+    ):
+        with open_journal(tmp_path, RECORD | {"settings": {"n": 8, "vllm": {"x": 1}}}):
             pass
 
 
@@ -83,6 +85,9 @@ def test_the_same_rows_make_the_same_bytes(data, tmp_path):
         require_same(tmp_path / "a" / "responses.parquet", {"settings": {}})
     with pytest.raises(SettingsError, match="no file of an evaluation"):
         read_record(data)
+    (tmp_path / "b" / "responses.parquet").write_bytes(one[: len(one) // 2])
+    with pytest.raises(SettingsError, match="responses.parquet is damaged .*delete it, and evaluate again"):
+        read_record(tmp_path / "b" / "responses.parquet")
 
 
 def test_data_prep_and_the_verifier_read_the_file_as_it_is(data, tmp_path, capsys):

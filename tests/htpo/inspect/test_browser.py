@@ -101,6 +101,11 @@ def test_a_link_opens_the_same_view(tab, run_dir):
     assert tab.js("document.forms[0].elements.colour.value") == "thr"
 
 
+def test_a_link_to_a_step_that_the_page_has_not_opens_all_steps(tab, run_dir):
+    tab.open(run_dir / "tokens.html", READY, "#step=9&difficulty=easy")
+    assert shown(tab) == 16
+
+
 def test_colours(tab):
     backgrounds = {}
     for colour in ("group", "entropy", "weight", "thr"):

@@ -140,6 +140,16 @@ def test_the_cost_on_disk(tmp_path):
             lambda path: pq.write_table(pq.read_table(path).drop_columns(["state", "ratio"]), path),
             "step_000001.parquet lacks the columns state, ratio; delete it, or train that step again",
         ),
+        (
+            lambda path: pq.write_table(
+                pq.read_table(path).drop_columns(["uid", "source", "pass_rate", "token_id"]), path
+            ),
+            "step_000001.parquet lacks the columns uid, source, pass_rate, token_id; delete it",
+        ),
+        (
+            lambda path: pq.write_table(pq.read_table(path).replace_schema_metadata({"htpo": "{}"}), path),
+            "step_000001.parquet is not a token dump .it does not say how many responses",
+        ),
         (lambda path: pq.write_table(pq.read_table(path)[:0], path), "step_000001.parquet has no rows"),
         (
             lambda path: pq.write_table(pq.read_table(path).replace_schema_metadata(None), path),

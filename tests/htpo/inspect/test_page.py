@@ -14,7 +14,7 @@ from test_dump import columns, response
 from recipe.htpo.inspect.__main__ import main
 from recipe.htpo.inspect.dump import read_dump, write_step
 from recipe.htpo.inspect.page import page, row_in_words
-from recipe.htpo.inspect.totals import step_totals
+from recipe.htpo.inspect.totals import read_logged, step_totals
 from recipe.htpo.lab.model import make_tokenizer
 from recipe.htpo.objective import load_preset
 
@@ -145,10 +145,32 @@ def test_command_line(run_dir, tmp_path, capsys):
     assert main([str(run_dir), "--steps", "4", "--out", str(tmp_path / "new" / "page.html")]) == 0
     assert len(unpacked((tmp_path / "new" / "page.html").read_text())[0]["responses"]) == 8
     capsys.readouterr()
-    assert main([str(run_dir), "--steps", "2"]) == 2
-    assert "has the steps 1, 4" in capsys.readouterr().err
+    assert main([str(run_dir), "--steps", "4", "2", "9"]) == 2
+    assert re.search(r"--steps 2 9: .*/run has the steps 1, 4\n", capsys.readouterr().err)
     assert main([str(tmp_path / "nowhere")]) == 2
     assert "has no token dump: train with `htpo.dump_tokens.steps=" in capsys.readouterr().err
+
+
+def test_a_page_that_cannot_be_written_costs_nothing(run_dir, capsys):
+    dump = run_dir / "tokens" / "step_000004.parquet"
+    before = dump.read_bytes()
+    for out, says in (
+        (dump, "the output is an input and would be lost"),
+        (run_dir / "tokens", "cannot write: Is a directory"),
+        (dump / "page.html", "cannot write: "),
+    ):
+        assert main([str(run_dir), "--out", str(out)]) == 2
+        assert f"{out}: {says}" in capsys.readouterr().err
+    assert dump.read_bytes() == before
+
+
+def test_the_labs_metrics_are_found_from_inside_its_directory(run_dir, monkeypatch):
+    lab = run_dir.rename(run_dir.with_name("seed.1"))
+    result = {"steps": [{"step": 1, "replaced": 0.25}, {"step": 4, "replaced": 0.5}]}
+    lab.with_name("seed.1.json").write_text(json.dumps(result))
+    monkeypatch.chdir(lab)
+    logged = {1: {"htpo/replaced_frac": 0.25}, 4: {"htpo/replaced_frac": 0.5}}
+    assert read_logged(".") == read_logged(lab) == logged
 
 
 def test_a_row_in_words():

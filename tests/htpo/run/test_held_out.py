@@ -61,7 +61,14 @@ def test_a_line_that_was_not_finished_is_left_out(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line, says", [('{"input": "1+1", "acc', "is no JSON"), ('{"input": "1+1", "acc": NaN}', "field acc: nan")]
+    "line, says",
+    [
+        ('{"input": "1+1", "acc', "is no JSON"),
+        ('["1+1"]', "is no JSON object"),
+        ('{"input": "1+1", "acc": NaN}', "field acc: nan"),
+        ('{"input": "1+1", "acc": "1"}', "field acc: '1'"),
+        ('{"acc": 1.0}', "field input: None is no prompt"),
+    ],
 )
 def test_another_damaged_line_is_named(tmp_path, line, says):
     for step in (0, 1):
@@ -69,4 +76,11 @@ def test_another_damaged_line_is_named(tmp_path, line, says):
     file = tmp_path / VALIDATION_DIR / "1.jsonl"
     file.write_text(f"{line}\n{file.read_text()}")
     with pytest.raises(ValueError, match=rf"1\.jsonl: line 1.*{says}.*; delete the line, or validate again"):
+        change(tmp_path)
+
+
+def test_two_validations_of_one_prompt_are_two(tmp_path):
+    for step in (0, 1):
+        dump(tmp_path, step, {"1+1": [1.0]})
+    with pytest.raises(ValueError, match=r"0\.jsonl and .*1\.jsonl have 1 prompts in common; an interval needs two"):
         change(tmp_path)

@@ -67,6 +67,16 @@ def test_accuracy_before_and_after_with_its_interval(run_dir):
     ]
 
 
+def test_the_ends_of_training_have_no_step_in_common(tmp_path):
+    steps = {step: {"htpo/pass_rate_generated": rate} for step, rate in enumerate((0.1, 0.5, 0.9), start=1)}
+    table = report.accuracy_table(steps, None)
+    assert cells(table) == [["training, as generated", "0.100", "0.900", "+80.0", ""]]
+    assert table.caption == "steps 1 to 3; training: means of 1 steps"
+    assert cells(report.accuracy_table({1: steps[1]}, None)) == [["training, as generated", "0.100", "", "", ""]]
+    many = {step: {"htpo/pass_rate_generated": step / 100} for step in range(1, 13)}
+    assert cells(report.accuracy_table(many, None)) == [["training, as generated", "0.030", "0.100", "+7.0", ""]]
+
+
 def test_no_interval_without_the_answers(run_dir):
     assert cells(report.accuracy_table(read_steps(run_dir), None))[0][-1] == ""
 
@@ -135,9 +145,10 @@ def test_the_command_prints_the_table_and_draws_the_curves(run_dir, monkeypatch,
     assert report.main() == 0
     output = capsys.readouterr().out
     assert "held-out arithmetic" in output and "+25.0" in output and report.CURVES_FILE in output
-    assert "has not been validated twice" in output
+    # Validated three times, by its metrics: what it lacks are the answers.
+    assert "verdict: none without the answers of two validations in validation/" in output
     # Only what is there is pointed at.
-    assert VALIDATION_DIR not in output
+    assert f"{run_dir / VALIDATION_DIR}: " not in output
     with Image.open(run_dir / report.CURVES_FILE) as image:
         image.load()
         assert image.format == "PNG" and image.width > 600 and image.height > 400
@@ -165,7 +176,30 @@ def test_a_run_that_was_only_validated(tmp_path, monkeypatch):
     assert report.draw_curves(steps, tmp_path / "curves.png").stat().st_size > 1000
     console = Console(record=True, width=100)
     console.print(report.accuracy_table(steps, None))
-    assert "+0.0" in console.export_text()
+    output = console.export_text()
+    assert "0.250" in output and "+0.0" not in output
+
+
+def test_brackets_and_dollars_in_names_are_no_markup(tmp_path, monkeypatch, capsys):
+    run_dir = tmp_path / "run[1]" / "a"
+    line = json.dumps(
+        {"step": 0, "data": {"val-core/math[/hard]/acc/mean@1": 0.5, "val-core/$\\frac$/acc/mean@1": 0.5}}
+    )
+    next_metrics_file(run_dir).write_text(f"{line}\n")
+    monkeypatch.setattr(sys, "argv", ["report", str(run_dir)])
+    assert report.main() == 0
+    output = capsys.readouterr().out
+    assert (
+        "held-out math[/hard]" in output and "held-out $\\frac$" in output and "run[1]/a/curves.png: curves" in output
+    )
+
+
+def test_a_picture_that_cannot_be_written_costs_the_picture_only(run_dir, monkeypatch, capsys):
+    (run_dir / report.CURVES_FILE).mkdir()
+    monkeypatch.setattr(sys, "argv", ["report", str(run_dir)])
+    assert report.main() == 0
+    found = capsys.readouterr()
+    assert "held-out arithmetic" in found.out and "curves.png: not drawn" in found.err
 
 
 def test_a_directory_without_a_run(tmp_path, monkeypatch, capsys):

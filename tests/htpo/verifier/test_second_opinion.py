@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from data_prep.storage.files import atomic_output
 from recipe.htpo.reward import compute_score, compute_score_async
 from recipe.htpo.verifier.child import ChildGrader
 from recipe.htpo.verifier.compare_graders import main
@@ -76,3 +77,22 @@ def test_comparison_command(tmp_path, capsys):
     path.write_text(json.dumps(cases[0] | {"expected": "wrong"}) + "\n")
     assert main(arguments) == 2
     assert "row 1: column 'expected' must be true, false, 1 or 0" in capsys.readouterr().err
+
+
+def test_where_the_numbers_of_the_comparison_cannot_be_written_nothing_is_graded_or_lost(tmp_path, capsys):
+    path, result = tmp_path / "cases.jsonl", tmp_path / "result.json"
+    path.write_text(json.dumps({"response": "5", "ground_truth": "6", "expected": 0, "category": "a"}) + "\n")
+    result.write_text("of the last time")
+
+    def refused(file):
+        assert main([str(path), "--graders", "htpo", "--quiet", "--json", str(file)]) == 2
+        found = capsys.readouterr()
+        assert found.out == ""
+        return found.err
+
+    assert "cases.jsonl: the output is an input and would be lost" in refused(path)
+    assert "below.json: cannot write" in refused(path / "below.json")
+    with pytest.raises(KeyError), atomic_output(result):
+        assert "result.json: another process is writing this file" in refused(result)
+        raise KeyError
+    assert result.read_text() == "of the last time"
