@@ -105,6 +105,7 @@ def test_the_base_lists_every_field_and_presets_only_what_differs():
         ({"name": "thr", "parameters": {"p": 1.0}}, "objective.weights: .*p must be strictly between"),
         ({"name": "ar", "parameters": {"beta": 1}}, "unknown \\['beta'\\].*Valid keys: alpha"),
         ({"name": "tr"}, "unknown weight 'tr'. Valid weights: none, ar,"),
+        ({"name": ["thr", "ar"]}, r"unknown weight \['thr', 'ar'\]. Valid weights: none, ar,"),
         ({"names": "ar"}, "objective.weights has unknown keys: names. Valid keys: name, parameters"),
         ({"parameters": {"p": 0.1}}, "parameters are {'p': 0.1}, but name is none"),
         ({"name": "ar", "parameters": 0.2}, "parameters must be a mapping, got 0.2"),
@@ -203,6 +204,22 @@ def test_hydra_composes_a_preset_and_one_overridden_cell(name, tmp_path):
         (
             {"cells": {"hard_wrong_high": {"rule": "invert_ratio", "scale": 0.5}}},
             "scale is 0.5, which rule invert_ratio does not read; leave it out",
+        ),
+        (
+            {"cells": {"hard_wrong_low": {"rule": "keep_gradient", "region": "below", "scale_above": 0.5}}},
+            "hard_wrong_low: scale_above is 0.5, but region is below; set it to null",
+        ),
+        (
+            {"cells": {"hard_wrong_low": {"rule": "keep_gradient", "region": "above", "scale": 2, "scale_above": 1}}},
+            "hard_wrong_low: scale is 2, but above the clip range scale_above is read; set scale to 1",
+        ),
+        (
+            {"cells": {"hard_correct_high": {"floor": 0.5}}},
+            "hard_correct_high: floor is 0.5, but region is above, where no ratio is as low; set it to 0",
+        ),
+        (
+            {"cells": {"hard_wrong_high": {"ceiling": 2.0}}},
+            "hard_wrong_high: ceiling is 2.0, but region is below, where no ratio is as high; set it to null",
         ),
         ({"preset": ""}, "preset must be a non-empty string"),
     ],
