@@ -18,6 +18,7 @@ from recipe.htpo.objective import (
     TokenGroups,
     load_preset,
     preset_names,
+    presets,
     register_rule,
     rule_names,
     token_loss,
@@ -153,6 +154,15 @@ def test_hydra_composes_a_preset_and_one_overridden_cell(name, tmp_path):
     config = ObjectiveConfig.from_mapping(OmegaConf.to_container(node, resolve=True))
     expected = {"cells": {"hard_correct_high": {"rule": "ppo"}}, "high_entropy_ratio": 0.3}
     assert config == load_preset(name, expected)
+
+
+def test_a_preset_of_ones_own_is_read_as_hydra_reads_it(tmp_path, monkeypatch):
+    (tmp_path / "base.yaml").write_text((PRESET_DIR / "base.yaml").read_text())
+    (tmp_path / "own.yaml").write_text(
+        "defaults: [base, _self_]\npreset: own\ncells:\n  hard_wrong_high: {detach_lowest: 5e-3}\n"
+    )
+    monkeypatch.setattr(presets, "PRESET_DIR", tmp_path)
+    assert load_preset("own").cells.hard_wrong_high.detach_lowest == 0.005
 
 
 @pytest.mark.parametrize(
