@@ -14,8 +14,8 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, open_dict
 
-# What processes on other nodes need of this one's environment; verl forwards neither.
-FORWARDED = ("HTPO_DEADLINE", "HTPO_HEARTBEAT", "VERL_FILE_LOGGER_PATH", "VERL_PLATFORM")
+# What processes on other nodes need of this one's environment; verl forwards none of it.
+FORWARDED = ("HTPO_DEADLINE", "HTPO_HEARTBEAT", "VERL_FILE_LOGGER_PATH", "VERL_PLATFORM", "VERL_USE_EXTERNAL_MODULES")
 
 
 @hydra.main(config_path="config", config_name="htpo_trainer", version_base=None)

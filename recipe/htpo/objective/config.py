@@ -234,6 +234,15 @@ def _check_effect(cell: CellConfig) -> None:
     for name in ("scale", "scale_above"):
         if getattr(cell, name) != getattr(CellConfig, name) and not rule_reads(cell.rule, name):
             raise ValueError(f"{name} is {getattr(cell, name)}, which rule {cell.rule} does not read; leave it out")
+    # Of terms on either side of the clip range, and of bounds, those that the region leaves out.
+    if cell.region == "below" and cell.scale_above is not None:
+        raise ValueError(f"scale_above is {cell.scale_above}, but region is below; set it to null")
+    if cell.region == "above" and cell.scale_above is not None and cell.scale != CellConfig.scale:
+        raise ValueError(f"scale is {cell.scale}, but above the clip range scale_above is read; set scale to 1")
+    if cell.region == "above" and 0 < cell.floor <= 1:
+        raise ValueError(f"floor is {cell.floor}, but region is above, where no ratio is as low; set it to 0")
+    if cell.region == "below" and cell.ceiling is not None and cell.ceiling >= 1:
+        raise ValueError(f"ceiling is {cell.ceiling}, but region is below, where no ratio is as high; set it to null")
     if cell.region == "inside" and cell.gate == "ratio_and_sign":
         raise ValueError(
             "gate is ratio_and_sign, which lets no token inside the clip range through; set gate to ratio, or region "

@@ -4,6 +4,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -88,8 +89,8 @@ def token_loss(
 
     Element-wise, so `[B, T]` and packed `[T_total]` tensors give the same numbers. With every row `ppo` it equals
     verl 0.9.1's `vanilla` policy loss (`verl/trainer/ppo/core_algos.py`), and its gradient, to the last bit (but at a
-    ratio of exactly `clip_ratio_c`, where autograd halves verl's gradient). Values outside the response mask are
-    ignored, even NaN.
+    ratio of exactly `clip_ratio_c`, where autograd halves verl's gradient); of 16-bit inputs verl's is rounded to their
+    precision, this one is computed in fp32. Values outside the response mask are ignored, even NaN.
 
     Args:
         log_prob: current log-probability of the sampled tokens, floating; carries the gradient.
@@ -121,10 +122,12 @@ def token_loss(
 
     with torch.no_grad():
         code = groups.code * (response_mask > 0)
-        group = (code & 15).to(log_prob.dtype)
+        # One dtype: a rounded q would not be equal to its ratio, and a state's bits do not fit into 16-bit floats.
+        dtype = reduce(torch.promote_types, (log_prob.dtype, old_log_prob.dtype, advantages.dtype), torch.float32)
+        group = (code & 15).to(dtype)
         inside = _bits(group)
-        log_ratio = _zero_outside(log_prob.detach() - old_log_prob, inside)
-        negated_advantages = _zero_outside(-advantages, inside)
+        log_ratio = _zero_outside(log_prob.detach().to(dtype) - old_log_prob, inside)
+        negated_advantages = _zero_outside(-advantages.to(dtype), inside)
         weights = None if rollout_is_weights is None else _zero_outside(rollout_is_weights.clone(), inside)
         del inside
         clamped = torch.clamp(log_ratio, min=-_MAX_LOG_RATIO, max=_MAX_LOG_RATIO)

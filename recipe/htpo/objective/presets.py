@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
+from omegaconf import OmegaConf
 
 from recipe.htpo.objective.config import ObjectiveConfig
 
@@ -51,7 +51,8 @@ def _known(name: str) -> str:
 
 def _composed(name: str) -> dict[str, Any]:
     """The preset's fields over those of the presets in its `defaults`, as Hydra composes them."""
-    values = yaml.safe_load((PRESET_DIR / f"{name}.yaml").read_text(encoding="utf-8"))
+    # Read as Hydra reads it: plain YAML 1.1 takes 1e-3 for a text.
+    values: Any = OmegaConf.to_container(OmegaConf.load(PRESET_DIR / f"{name}.yaml"))
     composed: dict[str, Any] = {}
     for parent in values.pop("defaults", []):
         if parent != "_self_":

@@ -75,7 +75,7 @@ def test_ce_gppo_is_its_formula(group, below, above):
 def test_htpos_fork_terms_are_ce_gppo_on_groups_2_4_and_8(batch):
     ce_gppo = load_preset("ce_gppo").to_mapping()["cells"]
     forks = ("hard_correct_high", "hard_wrong_high", "easy_wrong_high")
-    restricted = {name: {**ce_gppo[name], "scale": 1.0} for name in forks}
+    restricted = {name: {**ce_gppo[name], "scale": 1.0, "scale_above": None} for name in forks}
     # Each fork has one side; the sign gate keeps the sides apart where correctness and sign of A agree.
     regions = {"hard_correct_high": "above", "hard_wrong_high": "below", "easy_wrong_high": "below"}
     for name, region in regions.items():

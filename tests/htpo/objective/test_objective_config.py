@@ -18,6 +18,7 @@ from recipe.htpo.objective import (
     TokenGroups,
     load_preset,
     preset_names,
+    presets,
     register_rule,
     rule_names,
     token_loss,
@@ -105,6 +106,7 @@ def test_the_base_lists_every_field_and_presets_only_what_differs():
         ({"name": "thr", "parameters": {"p": 1.0}}, "objective.weights: .*p must be strictly between"),
         ({"name": "ar", "parameters": {"beta": 1}}, "unknown \\['beta'\\].*Valid keys: alpha"),
         ({"name": "tr"}, "unknown weight 'tr'. Valid weights: none, ar,"),
+        ({"name": ["thr", "ar"]}, r"unknown weight \['thr', 'ar'\]. Valid weights: none, ar,"),
         ({"names": "ar"}, "objective.weights has unknown keys: names. Valid keys: name, parameters"),
         ({"parameters": {"p": 0.1}}, "parameters are {'p': 0.1}, but name is none"),
         ({"name": "ar", "parameters": 0.2}, "parameters must be a mapping, got 0.2"),
@@ -152,6 +154,15 @@ def test_hydra_composes_a_preset_and_one_overridden_cell(name, tmp_path):
     config = ObjectiveConfig.from_mapping(OmegaConf.to_container(node, resolve=True))
     expected = {"cells": {"hard_correct_high": {"rule": "ppo"}}, "high_entropy_ratio": 0.3}
     assert config == load_preset(name, expected)
+
+
+def test_a_preset_of_ones_own_is_read_as_hydra_reads_it(tmp_path, monkeypatch):
+    (tmp_path / "base.yaml").write_text((PRESET_DIR / "base.yaml").read_text())
+    (tmp_path / "own.yaml").write_text(
+        "defaults: [base, _self_]\npreset: own\ncells:\n  hard_wrong_high: {detach_lowest: 5e-3}\n"
+    )
+    monkeypatch.setattr(presets, "PRESET_DIR", tmp_path)
+    assert load_preset("own").cells.hard_wrong_high.detach_lowest == 0.005
 
 
 @pytest.mark.parametrize(
@@ -203,6 +214,22 @@ def test_hydra_composes_a_preset_and_one_overridden_cell(name, tmp_path):
         (
             {"cells": {"hard_wrong_high": {"rule": "invert_ratio", "scale": 0.5}}},
             "scale is 0.5, which rule invert_ratio does not read; leave it out",
+        ),
+        (
+            {"cells": {"hard_wrong_low": {"rule": "keep_gradient", "region": "below", "scale_above": 0.5}}},
+            "hard_wrong_low: scale_above is 0.5, but region is below; set it to null",
+        ),
+        (
+            {"cells": {"hard_wrong_low": {"rule": "keep_gradient", "region": "above", "scale": 2, "scale_above": 1}}},
+            "hard_wrong_low: scale is 2, but above the clip range scale_above is read; set scale to 1",
+        ),
+        (
+            {"cells": {"hard_correct_high": {"floor": 0.5}}},
+            "hard_correct_high: floor is 0.5, but region is above, where no ratio is as low; set it to 0",
+        ),
+        (
+            {"cells": {"hard_wrong_high": {"ceiling": 2.0}}},
+            "hard_wrong_high: ceiling is 2.0, but region is below, where no ratio is as high; set it to null",
         ),
         ({"preset": ""}, "preset must be a non-empty string"),
     ],

@@ -98,6 +98,34 @@ def test_garbage_outside_the_mask_is_ignored(preset):
     assert gradient[0].isfinite()
 
 
+@pytest.mark.parametrize("preset", ["htpo_released", "aspo", "archer"])
+@pytest.mark.parametrize(
+    "dtypes",
+    [
+        (torch.float32, torch.float32, torch.bfloat16),
+        (torch.bfloat16, torch.float32, torch.float32),
+        (torch.bfloat16, torch.bfloat16, torch.bfloat16),
+        (torch.float16, torch.float16, torch.float16),
+        (torch.float32, torch.float64, torch.float32),
+    ],
+    ids=str,
+)
+def test_inputs_of_any_precision(preset, dtypes):
+    """Gradient and state are those of the same numbers in float64; the gradient is rounded to `log_prob`s dtype."""
+    torch.manual_seed(0)
+    values = -3 * torch.rand(500), -3 * torch.rand(500), torch.randn(500)
+    given = [tensor.to(dtype) for tensor, dtype in zip(values, dtypes, strict=True)]
+    groups, one = TokenGroups.decode(torch.arange(500) % 8 + 1), torch.ones(500)
+    made = []
+    for log_prob, old, adv in (given, [tensor.double() for tensor in given]):
+        output = token_loss(log_prob.requires_grad_(), old, adv, one, groups, load_preset(preset), *CLIP)
+        made.append((output, torch.autograd.grad(output.loss.sum(), log_prob)[0].double()))
+    (output, gradient), (exact, expected) = made
+    assert torch.equal(output.state, exact.state)
+    torch.testing.assert_close(output.loss.double(), exact.loss, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(gradient, expected, rtol=1e-2, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "clip,name", [((-0.1, 0.2, 3.0), "clip_ratio_low"), ((0.2, -0.1, 3.0), "clip_ratio_high"), ((0.2, 0.2, 1.0), "_c")]
 )

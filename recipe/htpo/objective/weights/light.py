@@ -142,9 +142,19 @@ def gtpo(batch: WeightBatch, parameters: GtpoParameters) -> Tensor:
     Correct: alpha1 + alpha2 d_t H_t / sum H_t; wrong: -alpha1 - alpha2 h_t (1/H_t) / sum (1/H_t), where sums and the
     counts d_t and h_t are over the prompt's correct (wrong) responses that reach position t. Then A = (reward - mean)
     / (std + 1e-8) over all correct (wrong) tokens of the prompt, with the population's standard deviation.
+
+    Raises:
+        ValueError: an entropy of a response token is not finite: its whole side of the prompt would be NaN.
     """
     valid = batch.valid
     entropy = batch.need("entropy").double()
+    if not bool(entropy.isfinite().all()):
+        raise ValueError(
+            f"entropy is not finite in {int((~entropy.isfinite()).sum())} response tokens, and gtpo shares rewards out "
+            "by it; fix the forward pass, or choose another of objective.weights"
+        )
+    # Rounding makes entropies of confident tokens slightly negative: sums of such have any sign.
+    entropy = entropy.clamp(min=0)
     share = torch.where(batch.correct[:, None], entropy, 1 / entropy.clamp(min=_GTPO_EPS)).where(valid, 0)
     # One index for each side of a prompt.
     side = 2 * batch.prompt_index + batch.correct

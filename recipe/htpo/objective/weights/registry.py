@@ -150,7 +150,7 @@ class WeightConfig:
             ValueError: naming the field and the valid ones, for unknown names, unknown or missing parameters and
                 values out of range.
         """
-        if name not in _WEIGHTS:
+        if not isinstance(name, str) or name not in _WEIGHTS:
             raise ValueError(f"unknown weight {name!r}. Valid weights: {', '.join((NO_WEIGHT, *weight_names()))}")
         made_of = _WEIGHTS[name].parameters
         valid = [field.name for field in fields(made_of)]

@@ -266,6 +266,22 @@ def test_gtpo():
     assert max(abs(a) for a in rows[8]) < 1e-5
 
 
+def test_gtpo_takes_rounded_entropies_below_zero_for_zero():
+    given = batch()
+    entropy = given.entropy.clone()
+    entropy[0, 0], entropy[2, 0] = -1.9e-6, 2e-6
+    expected = transformed("gtpo", {}, batch(entropy=entropy.clamp(min=0)))
+    assert transformed("gtpo", {}, batch(entropy=entropy)) == expected
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_gtpo_refuses_entropies_that_are_not_finite(value):
+    entropy = batch().entropy.clone()
+    entropy[1, 2] = value
+    with pytest.raises(ValueError, match="entropy is not finite in 1 response tokens, and gtpo"):
+        WeightConfig.from_mapping("gtpo")(batch(entropy=entropy))
+
+
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_values_outside_the_mask_have_no_effect(name):
     config = WeightConfig.from_mapping(name, PARAMETERS[name])
