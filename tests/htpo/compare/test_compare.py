@@ -16,7 +16,7 @@ from data_prep.operations.decontaminate import EvalProblem, Report, write_report
 from recipe.htpo.compare.__main__ import main
 from recipe.htpo.compare.analysis import compare, different_settings
 from recipe.htpo.compare.contamination import read_reports
-from recipe.htpo.compare.figures import _curves, _style, plt
+from recipe.htpo.compare.figures import _curves, _save, _style, plt
 from recipe.htpo.compare.markdown import tables, write_into
 from recipe.htpo.compare.page import results
 from recipe.htpo.compare.readers import read_runs
@@ -178,6 +178,9 @@ def test_what_counts_as_contaminated(tmp_path):
         assert ("other", "other", text) in found, text
     for text in ("1+2+3", "user\n31+2\nassistant\n", long.replace("hundred", "thousand")):
         assert ("other", "other", text) not in found, text
+    # A line of the report may hold what ends a line of text.
+    parted = read_reports([report(tmp_path / "parted.jsonl", "1+2\u2028= ?")])
+    assert ("other", "other", "1+2\u2028= ?") in parted
     # By the id of the data, whatever the text.
     assert ("x", "x/0", "") in found and ("y", "x/0", "") not in found
 
@@ -253,6 +256,21 @@ def test_the_page_is_whole(lab, tmp_path, capsys):
     pictures = sorted(path.stem for path in out.glob("*.png"))
     assert {"groups", "training", "pass_arithmetic", "pass_lab_arithmetic", "difference_lab_arithmetic"} < set(pictures)
     assert text.count("<img") == len(pictures)
+
+
+def test_names_are_shown_as_they_are(tmp_path, capsys):
+    """Neither as the markup of a terminal nor as a formula."""
+    arms = [evaluation(tmp_path / name) for name in ("dapo", "a [bold] $\\frac{$", "b:smile:")]
+    assert main([*map(str, arms), "--out", str(tmp_path / "[red]")]) == 0
+    printed = capsys.readouterr().out
+    assert "a [bold] $\\frac{$" in printed and "b:smile:" in printed and "[red]/compare.html: " in printed
+
+
+def test_pictures_of_two_sources_with_one_stem(tmp_path):
+    pictures = {}
+    for title in ("math/500", "math-500", "math 500"):
+        _save(plt.figure(figsize=(1, 1)), pictures, title, tmp_path, "pass_math_500")
+    assert [file.name for file in pictures.values()] == [f"pass_math_500{end}.png" for end in ("", "_2", "_3")]
 
 
 def test_the_study_of_the_repository(tmp_path, capsys):
