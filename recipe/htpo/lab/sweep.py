@@ -23,10 +23,14 @@ def sweep_table(out: Path) -> Table:
     Losses and clip shares are means over the steps, as the preset's own loss defines them; the entropy change (nats per
     token) is that of the last step's batch against the first's. pass@1 and pass@8 are of the lab's held-out problems
     after the last step; the pass rate is that of the prompts generated for the last step on the stack.
+
+    Raises SystemExit when there is no result.
     """
     arms = read_arms(out / "lab") if (out / "lab").is_dir() else {}
     found = {path.name: read_steps(path) for path in (out / "stack").glob("*/")}
     stack = {name: steps for name, steps in found.items() if steps}
+    if not arms and not stack:
+        raise SystemExit(f"{out} has no results (lab/, stack/): run scripts/sweep.sh with OUT={out} first")
     table = Table(box=box.MARKDOWN, pad_edge=False)
     table.add_column("preset")
     for title in (*(f"lab: {name}" for name in COLUMNS), *(f"stack: {name}" for name in STACK_COLUMNS)):
