@@ -4,6 +4,7 @@
 
 import json
 import re
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -336,6 +337,15 @@ def test_tables_for_a_page_of_the_project(lab, tmp_path):
     last = f"{100 * decision.value:+.1f} ({100 * decision.low:+.1f} to {100 * decision.high:+.1f})"
     assert rows["htpo"][1] == "3 paired seeds" and rows["htpo"][4].startswith(last)
     assert rows["htpo"][4].endswith(f"**{decision.verdict}**")
+    # What is written by hand stands in the same file, and outlives a full disk.
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_into(file, "lab_runs", comparison)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert file.read_text() == text
     with pytest.raises(CompareError, match="study.md: has no place for other; write the lines <!-- compare: other -->"):
         write_into(file, "other", comparison)
 
