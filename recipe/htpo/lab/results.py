@@ -99,7 +99,7 @@ def _difference(finals: dict[int, dict[str, float]], reference: dict[int, dict[s
 
 
 def plot(arms: Arms, file: Path) -> None:
-    """Mean over the seeds, with their standard error: accuracy at the evaluations, entropy and replaced tokens."""
+    """Mean over the seeds that got so far, and its standard error: accuracy as evaluated, entropy, replaced tokens."""
     import matplotlib
 
     matplotlib.use("Agg")

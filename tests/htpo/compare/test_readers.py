@@ -311,6 +311,15 @@ def cut(path, *names):
             ).parents[1],
             "2.jsonl: line 1, field acc: nan is neither right nor wrong; judge the responses again",
         ),
+        *(
+            (
+                lambda d, line=line: write(
+                    real_run(d / "r", "htpo", 1, 0) / "validation" / "2.jsonl", f"{line}\n{{}}"
+                ).parents[1],
+                "2.jsonl: line 1 is no entry of a validation, with a text as its input; delete the line",
+            )
+            for line in ("3", '{"input": 5, "acc": 1.0}')
+        ),
         (
             lambda d: evaluation(d / "e", acc=(1.0, 0.0, None, 1.0, 0.0, 0.0)),
             "responses.parquet: row 3, field acc: None is neither right nor wrong; judge",
