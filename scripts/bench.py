@@ -22,6 +22,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -260,7 +261,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--device", default="cpu", help="torch device")
     parser.add_argument("--json", help="file to write the rows to")
     args = parser.parse_args(argv)
-    device = torch.device(args.device)
+    if args.repeats < 1:
+        parser.error(f"argument --repeats: must be at least 1, got {args.repeats}")
+    # The file is written when all is measured.
+    if args.json and not (directory := Path(args.json).absolute().parent).is_dir():
+        parser.error(f"argument --json: there is no directory {directory}")
+    try:
+        device = torch.empty(0, device=args.device).device
+    except (AssertionError, RuntimeError) as error:
+        parser.error(f"argument --device: {args.device} cannot be used ({str(error).splitlines()[0]})")
     torch.set_num_threads(1)
     rows = (loss_rows if args.what == "loss" else weight_rows)(device)
     unknown = set(args.rows or ()) - {row.name for row in rows}

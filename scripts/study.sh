@@ -13,7 +13,7 @@
 #   MODEL    model that every run starts from            (default: docs/study/model, that of the published results;
 #            of countdown MODEL_countdown; a warm-up on another machine ends at other weights)
 #   WORKERS  runs at a time, one core each               (default: 1)
-#   SEEDS    of every part but more                      (default: 1 2 3 4 5)
+#   SEEDS    of arms, near, parts and forms, and of demo's first five runs of an arm  (default: 1 2 3 4 5)
 set -euo pipefail
 
 # user-adjustable
@@ -119,7 +119,7 @@ stack() {
   done
   evaluated before_training "$cache/demo_model" "${evaluate[@]}"
 }
-# The demo's settings in the lab: tokens leave the clip range, and yet runs of one objective end within a point.
+# The demo's settings in the lab: tokens leave the clip range, and yet runs of one objective end within three.
 demo() {
   local at_demo=(--out "$out/demo_settings" --steps 30 --eval-every 30 regime.lr=6e-5 regime.lr_schedule=cosine)
   lab off_policy "${first[@]}" --objective dapo htpo "${at_demo[@]}"

@@ -3,7 +3,8 @@
 #
 #   bash scripts/sweep.sh [hydra overrides of the runs on the real stack]
 #
-# Finished runs are kept, so the command goes on where it was stopped.
+# Finished runs are kept, so the command goes on where it was stopped. A directory belongs to one seed and one set of
+# overrides.
 #
 # Knobs:
 #   OUT        directory of the results        (default: outputs/sweep)
@@ -27,6 +28,15 @@ if [ -z "$presets" ]; then
   presets="$("$python" -c 'from recipe.htpo.objective import preset_names; print(*preset_names())')"
 fi
 read -r -a names <<<"$presets"
+asked="SEED=$seed STACK_STEPS=$stack_steps $*"
+for name in "${names[@]}"; do
+  finished="$out/stack/$name/finished"
+  # Of earlier versions it is empty.
+  if [ -s "$finished" ] && [ "$(cat "$finished")" != "$asked" ]; then
+    echo "$out/stack/$name is finished with $(cat "$finished"), not with $asked: choose another OUT" >&2
+    exit 2
+  fi
+done
 model_dir="${CACHE_DIR:-.cache}/demo_model"
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 
@@ -40,6 +50,6 @@ for name in "${names[@]}"; do
   fi
   ALGO="$name" OUTPUT_DIR="$directory" SEED="$seed" bash scripts/run_htpo_cpu.sh \
     trainer.total_training_steps="$stack_steps" trainer.val_before_train=False trainer.test_freq=-1 "$@"
-  touch "$directory/finished"
+  echo "$asked" >"$directory/finished"
 done
 "$python" -m recipe.htpo.lab sweep "$out"

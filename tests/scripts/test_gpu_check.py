@@ -4,6 +4,7 @@
 
 import json
 import os
+import re
 import runpy
 import shlex
 
@@ -95,6 +96,22 @@ def test_the_benchmarks_that_it_calls(tmp_path, monkeypatch, what, row, shape):
     assert (result["name"], result["shape"]) == (row, shape) and all(result[key] > 0 for key in list(result)[2:])
     with pytest.raises(SystemExit):
         bench["main"]([what, "--rows", "no_such_row"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--repeats", "0"], "argument --repeats: must be at least 1, got 0"),
+        (["--json", "nowhere/rows.json"], "argument --json: there is no directory .*/nowhere"),
+        (["--device", "abacus"], "argument --device: abacus cannot be used"),
+    ],
+)
+def test_what_a_benchmark_cannot_do_is_said_before_it_measures(monkeypatch, capsys, arguments, message):
+    bench = runpy.run_path(str(SCRIPTS / "bench.py"))
+    monkeypatch.setitem(bench["main"].__globals__, "loss_rows", lambda _: pytest.fail("measured"))
+    with pytest.raises(SystemExit, match="2"):
+        bench["main"](["loss", *arguments])
+    assert re.search(message, capsys.readouterr().err)
 
 
 def test_every_check_says_how_it_ended(stand_ins):

@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     title = "Comparison of " + ", ".join(arm.name for arm in comparison.arms)
     file = args.out / PAGE_FILE
     file.write_text(page(title, comparison, pictures), encoding="utf-8")
-    console = Console(width=None if sys.stdout.isatty() else 200)
+    console = Console(width=None if sys.stdout.isatty() else 200, markup=False, emoji=False)
     for found in comparison.populations:
         if found.name in ("all", "clean"):
             console.print(_table(comparison, found))

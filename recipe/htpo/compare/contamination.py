@@ -46,7 +46,8 @@ def read_reports(paths: Iterable[Path]) -> Contaminated:
     problems = []
     for path in paths:
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            # Not those of a text, which end at U+2028 of a problem, too.
+            lines = path.read_bytes().splitlines()
         except OSError as error:
             raise CompareError(path, f"cannot be read ({error.strerror})", _REMEDY) from error
         for number, line in enumerate(lines, start=1):

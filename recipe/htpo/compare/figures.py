@@ -3,6 +3,7 @@
 """Pictures of a comparison, as PNG. Arms differ by colour, brightness, line and marker, so grey is enough."""
 
 from collections.abc import Sequence
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from recipe.htpo.compare.runs import CURVES, Run
 from recipe.htpo.evaluation import Estimate
 from recipe.htpo.objective import CELL_NAMES
 
+# Names of arms and sources are no formulas.
+matplotlib.rcParams["text.parse_math"] = False
 DPI = 110
 # Dark to light in turns, so that neighbours differ in grey.
 COLOURS = ("#111111", "#d55e00", "#0072b2", "#8c6d00", "#cc79a7", "#009e73", "#56b4e9", "#7a3b8f", "#e69f00", "#888888")
@@ -74,7 +77,10 @@ def _style(index: int) -> dict[str, Any]:
 
 def _save(figure: Figure, pictures: dict[str, Path], title: str, directory: Path, stem: str) -> None:
     directory.mkdir(parents=True, exist_ok=True)
-    pictures[title] = directory / f"{stem}.png"
+    # Sources may have one stem, as a/b and a-b have.
+    taken = {file.stem for file in pictures.values()}
+    free = next(name for name in chain([stem], (f"{stem}_{number}" for number in count(2))) if name not in taken)
+    pictures[title] = directory / f"{free}.png"
     figure.savefig(pictures[title], dpi=DPI)
     plt.close(figure)
 

@@ -9,6 +9,7 @@ from statistics import fmean
 from recipe.htpo.compare.analysis import Arm, Comparison, Population, by_band, decisions_at, detectable
 from recipe.htpo.compare.runs import CompareError, Run
 from recipe.htpo.evaluation import Estimate, difference
+from recipe.htpo.run.record import write_atomic
 
 
 def write_into(file: Path, name: str, comparison: Comparison) -> None:
@@ -16,6 +17,7 @@ def write_into(file: Path, name: str, comparison: Comparison) -> None:
 
     Raises:
         CompareError: there is no such file, or it has no such place.
+        OSError: it cannot be written, and is as it was.
     """
     begin, end = f"<!-- compare: {name} -->", f"<!-- end: {name} -->"
     remedy = f"write the lines {begin} and {end} where the tables belong"
@@ -25,7 +27,7 @@ def write_into(file: Path, name: str, comparison: Comparison) -> None:
     _, closed, after = rest.partition(end)
     if not found or not closed:
         raise CompareError(file, f"has no place for {name}", remedy)
-    file.write_text(f"{before}{begin}\n{tables(comparison)}\n{end}{after}", encoding="utf-8")
+    write_atomic(file, f"{before}{begin}\n{tables(comparison)}\n{end}{after}".encode())
 
 
 def tables(comparison: Comparison) -> str:

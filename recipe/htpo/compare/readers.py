@@ -15,6 +15,7 @@ import csv
 import json
 import math
 import re
+import sys
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ OWN_SETTINGS = (
 
 
 def read_runs(paths: Sequence[Path]) -> list[Run]:
-    """All runs under these paths; CSV files of one run are put together.
+    """All runs under these paths, each once; CSV files of one run are put together.
 
     Raises:
         CompareError: naming the file, the field and the remedy.
@@ -73,7 +74,9 @@ def read_runs(paths: Sequence[Path]) -> list[Run]:
             exports += found
         else:
             raise CompareError(path, "is no result of a run", KINDS)
-    return _told_apart(runs + read_exports(exports))
+    # A directory and a run in it may both be given.
+    once = {run.path.resolve(): run for run in reversed(runs)}
+    return _told_apart([*reversed(once.values()), *read_exports(exports)])
 
 
 def read_run(directory: Path) -> Run:
@@ -110,6 +113,9 @@ def read_run(directory: Path) -> Run:
             run.evaluations[int(path.stem)] = found
     if not run.curves and not run.evaluations:
         raise CompareError(directory / "metrics", "has no metric that is compared", f"log {_wanted()}")
+    wanted = settings.get("trainer.total_training_steps")
+    if run.evaluations and isinstance(wanted, int) and run.last_step < wanted:
+        run.note = f"ended early: last validation at step {run.last_step} of {wanted}"
     return run
 
 
@@ -135,6 +141,9 @@ def _validation(
     except ValueError as error:
         raise CompareError(path, str(error), "delete the line, or validate again") from error
     for number, entry in entries:
+        if not isinstance(entry, dict) or not isinstance(entry.get("input", ""), str):
+            what = f"line {number} is no entry of a validation, with a text as its input"
+            raise CompareError(path, what, "delete the line, or validate again")
         if lacking := [name for name in ("input", "acc") if entry.get(name) is None]:
             raise CompareError(
                 path,
@@ -192,8 +201,10 @@ def read_lab(path: Path) -> Run:
         objective=path.resolve().parent.name,
         seed=plan.get("seed"),
         settings={name: value for name, value in flat(plan).items() if name != "seed"} | _model(result),
-        note=f"ended early: {result['collapsed']}" if result.get("collapsed") else "",
     )
+    # A run may collapse at its last step, too.
+    if result.get("collapsed") and (not records or records[-1]["step"] != plan.get("steps")):
+        run.note = f"ended early: {result['collapsed']}"
     evaluated = [{"step": 0, **result["start"]}] + [record for record in records if "counts" in record]
     for record in evaluated:
         counts = record.get("counts")
@@ -285,8 +296,13 @@ def _wanted() -> str:
 
 def _export(path: Path) -> dict[str, dict[str, Curve]]:
     """`run -> metric -> step -> value` of one CSV file."""
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    # Columns of text, such as generated samples, may be longer than the module's limit of 128 KiB.
+    csv.field_size_limit(sys.maxsize)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CompareError(path, f"cannot be read ({_brief(error)})", "export the chart again, as UTF-8") from error
     columns = list(rows[0]) if rows else []
     step_column = next((name for name in STEP_COLUMNS if name in columns), None)
     if step_column is None:
@@ -306,14 +322,17 @@ def _export(path: Path) -> dict[str, dict[str, Curve]]:
         for number, row in enumerate(rows, start=2):
             if not (row[column] or "").strip() or not (row[step_column] or "").strip():
                 continue
+            place = step_column
             try:
-                curve[int(float(row[step_column]))] = float(row[column])
-            except ValueError:
+                step = int(float(row[step_column]))
+                place = column
+                curve[step] = float(row[column])
+            except (ValueError, OverflowError):
                 # Columns of text, such as generated samples, are no metric.
                 if metric in _KNOWN:
                     raise CompareError(
                         path,
-                        f"line {number}, column {column}: {row[column][:40]!r} is no number",
+                        f"line {number}, column {place}: {row[place][:40]!r} is no number",
                         "export the chart again, or delete the line",
                     ) from None
                 break

@@ -20,6 +20,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from data_prep.storage.files import file_in_the_way
 from recipe.htpo.inspect.dump import DumpConfig
 from recipe.htpo.lab.loop import CONTROLS, RunPlan
 from recipe.htpo.lab.policy_loss import CLIP, settings_of
@@ -29,8 +30,10 @@ from recipe.htpo.lab.results import plot, read_arms, results_table
 from recipe.htpo.lab.runs import is_finished, model_digest, run_all, undumped
 from recipe.htpo.lab.sweep import sweep_table
 from recipe.htpo.lab.task import TASKS
-from recipe.htpo.lab.warmup import ensure_warm_model
+from recipe.htpo.lab.warmup import ensure_warm_model, other_recipe
 from recipe.htpo.objective import load_preset, preset_names
+
+BASELINE = "dapo"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     runs.set_defaults(command=_run)
     table = commands.add_parser("table", help="results as a Markdown table")
     table.add_argument("out", type=Path, help="folder of results")
-    table.add_argument("--baseline", default="dapo", help="arm that the others are paired with, seed by seed")
+    table.add_argument("--baseline", help=f"arm that the others are paired with, seed by seed; default: {BASELINE}")
     table.add_argument("--evaluations", type=int, default=1, help="average a run's last so many evaluations")
     table.set_defaults(command=_table)
     sweep = commands.add_parser("sweep", help="one table of the results of scripts/sweep.sh")
@@ -88,8 +91,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(args: argparse.Namespace) -> int:
-    if args.model and not args.model.is_dir():
-        raise SystemExit(f"--model {args.model} is no directory")
+    if args.model and model_digest(args.model) is None:
+        raise SystemExit(f"--model {args.model} is no directory of a model: it has no model.safetensors")
+    if args.name is not None and (args.name in ("", ".", "..", "model") or "/" in args.name):
+        raise SystemExit(f"--name must be the name of one directory, and not model, got {args.name!r}")
     if args.name and len(args.objective) > 1:
         raise SystemExit("--name names one arm: give one --objective")
     if args.workers < 1:
@@ -98,6 +103,10 @@ def _run(args: argparse.Namespace) -> int:
         plans, dump = _plans(args)
     except ValueError as error:
         raise SystemExit(str(error)) from error
+    try:
+        TASKS[args.task].problems("test", args.eval_prompts, 0)
+    except ValueError as error:
+        raise SystemExit(f"--eval-prompts: {error}") from error
     if late := [step for step in dump.steps if step > args.steps]:
         raise SystemExit(
             f"htpo.dump_tokens.steps: the run has {args.steps} steps, got {late}; raise --steps, or omit them"
@@ -112,15 +121,39 @@ def _run(args: argparse.Namespace) -> int:
         if gone := undumped(path, dump):
             remedy = "choose another directory with --out, or omit them"
             raise SystemExit(f"htpo.dump_tokens.steps: {path} is finished, the tokens of {gone} are not kept; {remedy}")
-    console = Console()
+    console = Console(markup=False, emoji=False)
     console.print(f"{len(plans) - len(missing)} of {len(plans)} runs are finished", soft_wrap=True)
     if not missing:
         return 0
+    # A run writes at its end, and would be lost.
+    for path in missing:
+        if (file := file_in_the_way(path.parent)) is not None:
+            raise SystemExit(f"--out {args.out}: {file} is a file; choose another directory")
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SystemExit(f"--out {args.out} cannot be made ({error.strerror}); choose another directory") from error
+    if not os.access(args.out, os.W_OK):
+        raise SystemExit(f"--out {args.out} cannot be written; choose another directory")
     if not args.model:
-        ensure_warm_model(model_dir, RECIPES[args.task], console=console)
+        _warm_up(model_dir, args, console)
     for line in run_all(model_dir, missing, args.workers, dump):
         console.print(line, soft_wrap=True)
     return 0
+
+
+def _warm_up(model_dir: Path, args: argparse.Namespace, console: Console) -> None:
+    """Makes the model if need be; never one in the place of that which finished runs began from."""
+    recipe = RECIPES[args.task]
+    try:
+        if model_dir.exists() and any(args.out.glob("*/seed_*.json")) and (other := other_recipe(model_dir, recipe)):
+            raise SystemExit(
+                f"{model_dir}, from which the results beside it began, is of another recipe ({other}): "
+                "choose another --out, or give a model with --model"
+            )
+        ensure_warm_model(model_dir, recipe, console=console)
+    except FileExistsError as error:
+        raise SystemExit(str(error)) from error
 
 
 def _plans(args: argparse.Namespace) -> tuple[dict[Path, RunPlan], DumpConfig]:
@@ -170,17 +203,30 @@ def _settings(name: str, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _table(args: argparse.Namespace) -> int:
-    Console(width=400).print(results_table(read_arms(args.out), args.baseline, args.evaluations))
+    arms = read_arms(args.out)
+    if args.baseline and args.baseline not in arms:
+        raise SystemExit(f"--baseline {args.baseline}: there is no such arm; there are {', '.join(arms)}")
+    if args.evaluations < 1:
+        raise SystemExit(f"--evaluations must be at least 1, got {args.evaluations}")
+    _wide().print(results_table(arms, args.baseline or BASELINE, args.evaluations))
     return 0
 
 
+def _wide() -> Console:
+    """Breaks no line of a table, whatever its seeds, and takes a name for what it is."""
+    return Console(width=100_000, markup=False, emoji=False)
+
+
 def _sweep(args: argparse.Namespace) -> int:
-    Console(width=400).print(sweep_table(args.out))
+    _wide().print(sweep_table(args.out))
     return 0
 
 
 def _plot(args: argparse.Namespace) -> int:
-    plot(read_arms(args.out), args.file)
+    try:
+        plot(read_arms(args.out), args.file)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"--file {args.file}: {error}") from error
     print(f"{args.file}: written")
     return 0
 

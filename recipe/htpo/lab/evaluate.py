@@ -160,11 +160,19 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the problems and of the samples")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     args = parser.parse_args()
+    for name in ("prompts", "n", "threads"):
+        if getattr(args, name) < 1:
+            parser.error(f"argument --{name}: must be at least 1, got {getattr(args, name)}")
+    if not (args.model_dir / "config.json").is_file():
+        parser.error(f"{args.model_dir} is no directory of a model: it has no config.json")
+    task = TASKS[args.task]
+    try:
+        held_out = task.problems(args.split, args.prompts, args.seed)
+    except ValueError as error:
+        parser.error(f"argument --prompts: {error}")
     torch.set_num_threads(args.threads)
     model = AutoModelForCausalLM.from_pretrained(args.model_dir, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(args.model_dir)
-    task = TASKS[args.task]
-    held_out = task.problems(args.split, args.prompts, args.seed)
     results = evaluate(model, tokenizer, held_out, args.n, args.seed, task)
     title = f"{args.model_dir}, {task.name}, {args.split} problems, {args.n} samples per prompt"
     Console().print(results_table(results, title))

@@ -14,10 +14,10 @@ from verl.workers.config import FSDPActorConfig, PolicyLossConfig
 from recipe.htpo.lab.regime import Regime
 from recipe.htpo.objective import ObjectiveConfig, TokenGroups, TokenLossOutput, preset_settings, token_loss
 from recipe.htpo.objective.config import GROUP_IDS
+from recipe.htpo.objective.metrics import FALLEN_RATIO
 
 MARKS = ("replaced", "detached", "detached_group_1", "clipped", "destroyed")
 COUNTS = (*MARKS, *(f"group{group_id}" for group_id in GROUP_IDS))
-DESTROYED_RATIO = 0.1
 CLIP = ("clip_ratio_low", "clip_ratio_high", "clip_ratio_c")
 
 
@@ -97,7 +97,8 @@ class PolicyLoss:
             output.detached,
             groups.detach_low & (groups.group == 1),
             output.ppo_clip,
-            output.replaced & (output.ratio < DESTROYED_RATIO),
+            # `htpo/replaced_fallen_frac` of the real stack; a positive loss pushes the token down.
+            output.replaced & (output.ratio < FALLEN_RATIO) & (output.loss > 0),
         )
         loss = self._mean(torch.zeros(mask.shape).masked_scatter(mask, output.loss), mask)
         return loss, torch.stack([mark.sum() for mark in marks]), output

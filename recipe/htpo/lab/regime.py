@@ -34,6 +34,10 @@ class Regime:
         for name in ("prompts", "updates", "lr", "max_grad_norm", "max_generation_factor"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"regime.{name} must be positive, got {getattr(self, name)}")
+        if self.prompts % self.updates:
+            raise ValueError(f"regime.updates must divide regime.prompts, {self.prompts}, got {self.updates}")
+        if not self.weight_decay >= 0:
+            raise ValueError(f"regime.weight_decay must not be negative, got {self.weight_decay}")
         if self.responses < 2:
             raise ValueError(f"regime.responses must be at least 2, got {self.responses}")
         if self.lr_schedule not in ("constant", "cosine"):
@@ -63,10 +67,13 @@ def load_regime(name: str, overrides: Mapping[str, Any] | None = None) -> Regime
 
 
 def _typed(key: str, value: Any, kind: Any) -> Any:
-    """YAML 1.1 reads 1e-4 as a text."""
+    """YAML 1.1 reads 1e-4 as a text. Raises ValueError where the number is of another kind, as 2.5 prompts."""
     if kind not in (int, float):
         return value
     try:
-        return kind(value)
-    except (TypeError, ValueError):
+        typed = kind(value)
+        if isinstance(value, bool) or typed != float(value):
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"regime.{key} must be {kind.__name__}, got {value!r}") from None
+    return typed

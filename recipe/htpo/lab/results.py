@@ -15,11 +15,32 @@ Arms = dict[str, dict[int, dict[str, Any]]]
 """Results by arm and seed."""
 
 
+def read_result(path: Path) -> dict[str, Any]:
+    """The result of a run. Raises SystemExit where it is damaged, or none: names the file, the field, the remedy."""
+    remedy = "delete it, and run the lab again"
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"{path}: cannot be read ({error}); {remedy}") from error
+    for name, kind in (("start", dict), ("steps", list), ("collapsed", bool | str)):
+        if not isinstance(result, dict) or not isinstance(result.get(name), kind):
+            raise SystemExit(f"{path}: has no field {name}, or another kind of it; {remedy}")
+    for name in ("step", "evaluated", "pass@1", "pass@8"):
+        if not all(isinstance(record, dict) and name in record for record in result["steps"]):
+            raise SystemExit(f"{path}: has an element of steps without a field {name}; {remedy}")
+    return result
+
+
 def read_arms(out: Path) -> Arms:
-    """All `out/ARM/seed_N.json`. Raises SystemExit when there is none."""
+    """All `out/ARM/seed_N.json`. Raises SystemExit when there is none, or one is no result."""
     arms: Arms = {}
     for path in sorted(out.glob("*/seed_*.json")):
-        arms.setdefault(path.parent.name, {})[int(path.stem.removeprefix("seed_"))] = json.loads(path.read_text())
+        seed = path.stem.removeprefix("seed_")
+        if not seed.removeprefix("-").isdecimal():
+            raise SystemExit(f"{path}: a result is named seed_N.json, N a number; rename it, or delete it")
+        arms.setdefault(path.parent.name, {})[int(seed)] = result = read_result(path)
+        if not any(record["evaluated"] == record["step"] for record in result["steps"]):
+            raise SystemExit(f"{path}: has no step that was evaluated; delete it, and run the lab again")
     if not arms:
         raise SystemExit(f"{out} has no results (ARM/seed_N.json): run `python -m recipe.htpo.lab run` first")
     return {name: dict(sorted(runs.items())) for name, runs in arms.items()}
@@ -78,12 +99,14 @@ def _difference(finals: dict[int, dict[str, float]], reference: dict[int, dict[s
 
 
 def plot(arms: Arms, file: Path) -> None:
-    """Mean over the seeds, with their standard error: accuracy at the evaluations, entropy and replaced tokens."""
+    """Mean over the seeds that got so far, and its standard error: accuracy as evaluated, entropy, replaced tokens."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    # Names of arms are no formulas.
+    matplotlib.rcParams["text.parse_math"] = False
     figure, axes = pyplot.subplots(2, 2, figsize=(11, 7), sharex=True, layout="constrained")
     keys = ("pass@1", "pass@8", "entropy", "replaced")
     for axis, key in zip(axes.flat, keys, strict=True):

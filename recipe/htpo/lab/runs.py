@@ -17,7 +17,7 @@ import torch
 
 from recipe.htpo.inspect.dump import DumpConfig, dump_file
 from recipe.htpo.lab.loop import Lab, RunPlan, run
-from recipe.htpo.lab.results import is_measured
+from recipe.htpo.lab.results import is_measured, read_result
 from recipe.htpo.objective import ObjectiveConfig
 
 
@@ -29,18 +29,23 @@ def model_digest(model_dir: Path) -> str | None:
 
 def is_finished(path: Path, plan: RunPlan, model: str | None = None) -> bool:
     """Whether the result of `plan`, from the model of that digest, is in `path`. Raises SystemExit when it holds
-    another run's."""
+    another run's, or none."""
     if not path.exists():
         return False
-    result = json.loads(path.read_text())
-    recorded = result["plan"]
+    result = read_result(path)
+    recorded = result.get("plan", {})
+    try:
+        objective = ObjectiveConfig.from_mapping(recorded["objective"]).to_mapping()
+    except (KeyError, TypeError, ValueError) as error:
+        what = "has no field plan.objective" if isinstance(error, KeyError) else f"plan: {error}"
+        raise SystemExit(f"{path}: {what}; delete it, and run the lab again") from error
     asked = json.loads(json.dumps(asdict(plan) | {"objective": plan.objective.to_mapping()}))
     # A result may be older than a field that has its default here.
     recorded = {
         "task": "arithmetic",
         **{name: asked[name] for name in ("settings", "control", "final_samples") if not asked[name]},
         **recorded,
-        "objective": ObjectiveConfig.from_mapping(recorded["objective"]).to_mapping(),
+        "objective": objective,
     }
     if model is not None and result.get("model", model) != model:
         raise SystemExit(f"{path} began from another model: give that one with --model, or choose another --out")
@@ -51,7 +56,7 @@ def is_finished(path: Path, plan: RunPlan, model: str | None = None) -> bool:
 
 def undumped(path: Path, dump: DumpConfig) -> list[int]:
     """Steps that the run of a result has trained, and whose tokens `dump` asks for, but that it did not write."""
-    trained = [record["step"] for record in json.loads(path.read_text())["steps"] if is_measured(record, "replaced")]
+    trained = [record["step"] for record in read_result(path)["steps"] if is_measured(record, "replaced")]
     return [step for step in trained if step in dump.steps and not dump_file(path.with_suffix(""), step).is_file()]
 
 

@@ -23,17 +23,23 @@ def sweep_table(out: Path) -> Table:
     Losses and clip shares are means over the steps, as the preset's own loss defines them; the entropy change (nats per
     token) is that of the last step's batch against the first's. pass@1 and pass@8 are of the lab's held-out problems
     after the last step; the pass rate is that of the prompts generated for the last step on the stack.
+
+    Raises SystemExit when there is no result, or the lab's are of several seeds.
     """
     arms = read_arms(out / "lab") if (out / "lab").is_dir() else {}
     found = {path.name: read_steps(path) for path in (out / "stack").glob("*/")}
     stack = {name: steps for name, steps in found.items() if steps}
+    if not arms and not stack:
+        raise SystemExit(f"{out} has no results (lab/, stack/): run scripts/sweep.sh with OUT={out} first")
+    seeds = sorted({seed for runs in arms.values() for seed in runs})
+    if len(seeds) > 1:
+        raise SystemExit(f"{out / 'lab'} has results of the seeds {', '.join(map(str, seeds))}: a sweep is of one seed")
     table = Table(box=box.MARKDOWN, pad_edge=False)
     table.add_column("preset")
     for title in (*(f"lab: {name}" for name in COLUMNS), *(f"stack: {name}" for name in STACK_COLUMNS)):
         table.add_column(title, justify="right")
     for name in sorted(arms.keys() | stack.keys()):
-        runs = list(arms.get(name, {}).values())
-        lab = _lab(runs[0]) if runs else [""] * len(COLUMNS)
+        lab = _lab(*arms[name].values()) if name in arms else [""] * len(COLUMNS)
         steps = list(stack.get(name, {}).values())
         table.add_row(name, *lab, *(_stack(steps) if steps else [""] * len(STACK_COLUMNS)))
     return table

@@ -46,9 +46,8 @@ def ensure_warm_model(
     out_dir = Path(out_dir)
     recipe = recipe or WarmupRecipe()
     console = console or Console()
-    asked = {"version": RECIPE_VERSION, **asdict(recipe)}
     if out_dir.exists():
-        difference = _difference(_recorded_recipe(out_dir), json.loads(json.dumps(asked)))
+        difference = other_recipe(out_dir, recipe)
         if not difference:
             console.print(f"Demo model: {out_dir} is there, made by the same recipe.", soft_wrap=True)
             return out_dir
@@ -56,9 +55,11 @@ def ensure_warm_model(
             f"Demo model: {out_dir} was made by another recipe ({difference}); it is made anew.", soft_wrap=True
         )
     building = out_dir.with_name(f".{out_dir.name}.building-{os.getpid()}")
+    # Of a process that was killed, and had this one's number, as the processes of a container have.
+    shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
     try:
-        _build(building, recipe, asked, threads, evaluation_prompts, console)
+        _build(building, recipe, threads, evaluation_prompts, console)
         if out_dir.exists():
             shutil.rmtree(out_dir)
         building.rename(out_dir)
@@ -67,15 +68,15 @@ def ensure_warm_model(
     return out_dir
 
 
-def _build(
-    directory: Path, recipe: WarmupRecipe, asked: dict, threads: int, evaluation_prompts: int, console: Console
-) -> None:
+def _build(directory: Path, recipe: WarmupRecipe, threads: int, evaluation_prompts: int, console: Console) -> None:
     # They take seconds to import, and every start of the demo looks whether its model is there.
     import torch
 
     from recipe.htpo.lab.evaluate import LevelResult, evaluate, results_table
     from recipe.htpo.lab.training import train
 
+    # Before the training, which would be lost where there are not so many.
+    held_out = TASKS[recipe.task].problems("test", evaluation_prompts, recipe.seed, recipe.terms)
     threads_before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -84,8 +85,7 @@ def _build(
         seconds = time.monotonic() - started
         console.print(f"Warm-up: {recipe.steps} steps in {seconds:.0f} s, loss {losses[0]:.3f} -> {losses[-1]:.3f}")
         results: dict[int | str, LevelResult] = {}
-        if evaluation_prompts:
-            held_out = TASKS[recipe.task].problems("test", evaluation_prompts, recipe.seed, recipe.terms)
+        if held_out:
             results = evaluate(model, tokenizer, held_out, EVALUATION_SAMPLES, recipe.seed, TASKS[recipe.task])
             console.print(results_table(results, f"Held-out problems, {EVALUATION_SAMPLES} samples per prompt"))
     finally:
@@ -93,7 +93,7 @@ def _build(
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     record = {
-        "recipe": asked,
+        "recipe": _asked(recipe),
         "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers")},
         "threads": threads,
         "train_seconds": round(seconds, 1),
@@ -101,6 +101,18 @@ def _build(
         "held_out": {str(level): asdict(result) for level, result in results.items()},
     }
     (directory / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+
+
+def other_recipe(directory: Path, recipe: WarmupRecipe) -> str:
+    """How the recipe of the model in ``directory`` differs from this one, for people; empty when nothing does.
+
+    Raises FileExistsError when ``directory`` is not one that ``ensure_warm_model`` made.
+    """
+    return _difference(_recorded_recipe(directory), json.loads(json.dumps(_asked(recipe))))
+
+
+def _asked(recipe: WarmupRecipe) -> dict:
+    return {"version": RECIPE_VERSION, **asdict(recipe)}
 
 
 def _recorded_recipe(directory: Path) -> dict:
@@ -142,8 +154,13 @@ def main() -> None:
     given = {field.name: value for field in changeable if (value := getattr(args, field.name)) is not None}
     if "terms" in given:
         given["terms"] = tuple(given["terms"])
-    recipe = replace(RECIPES[args.task], **given)
-    ensure_warm_model(args.out, recipe, threads=args.threads, evaluation_prompts=args.evaluation_prompts)
+    if args.threads < 1:
+        parser.error(f"argument --threads: must be at least 1, got {args.threads}")
+    try:
+        recipe = replace(RECIPES[args.task], **given)
+        ensure_warm_model(args.out, recipe, threads=args.threads, evaluation_prompts=args.evaluation_prompts)
+    except (ValueError, FileExistsError) as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

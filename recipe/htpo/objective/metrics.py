@@ -20,7 +20,8 @@ FALLEN_RATIO = 0.1
 
 DESTROYED_FRAC = 0.001
 """Share of all tokens that are replaced, fallen and pushed down further, above which a run is being destroyed. In the
-lab's runs that collapsed it was 0.4 to 2 % at the fifth step; a row with a floor above `FALLEN_RATIO` has none."""
+lab's off-policy runs of `htpo_paper` and of its penalty alone it was 0.4 to 2 % at the fifth step; a row with a floor
+above `FALLEN_RATIO` has none."""
 
 _CORRECT = (1, 2, 5, 6)
 

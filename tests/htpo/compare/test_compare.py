@@ -4,6 +4,7 @@
 
 import json
 import re
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from data_prep.operations.decontaminate import EvalProblem, Report, write_report
 from recipe.htpo.compare.__main__ import main
 from recipe.htpo.compare.analysis import compare, different_settings
 from recipe.htpo.compare.contamination import read_reports
-from recipe.htpo.compare.figures import _curves, _style, plt
+from recipe.htpo.compare.figures import _curves, _save, _style, plt
 from recipe.htpo.compare.markdown import tables, write_into
 from recipe.htpo.compare.page import results
 from recipe.htpo.compare.readers import read_runs
@@ -178,6 +179,9 @@ def test_what_counts_as_contaminated(tmp_path):
         assert ("other", "other", text) in found, text
     for text in ("1+2+3", "user\n31+2\nassistant\n", long.replace("hundred", "thousand")):
         assert ("other", "other", text) not in found, text
+    # A line of the report may hold what ends a line of text.
+    parted = read_reports([report(tmp_path / "parted.jsonl", "1+2\u2028= ?")])
+    assert ("other", "other", "1+2\u2028= ?") in parted
     # By the id of the data, whatever the text.
     assert ("x", "x/0", "") in found and ("y", "x/0", "") not in found
 
@@ -255,6 +259,21 @@ def test_the_page_is_whole(lab, tmp_path, capsys):
     assert text.count("<img") == len(pictures)
 
 
+def test_names_are_shown_as_they_are(tmp_path, capsys):
+    """Neither as the markup of a terminal nor as a formula."""
+    arms = [evaluation(tmp_path / name) for name in ("dapo", "a [bold] $\\frac{$", "b:smile:")]
+    assert main([*map(str, arms), "--out", str(tmp_path / "[red]")]) == 0
+    printed = capsys.readouterr().out
+    assert "a [bold] $\\frac{$" in printed and "b:smile:" in printed and "[red]/compare.html: " in printed
+
+
+def test_pictures_of_two_sources_with_one_stem(tmp_path):
+    pictures = {}
+    for title in ("math/500", "math-500", "math 500"):
+        _save(plt.figure(figsize=(1, 1)), pictures, title, tmp_path, "pass_math_500")
+    assert [file.name for file in pictures.values()] == [f"pass_math_500{end}.png" for end in ("", "_2", "_3")]
+
+
 def test_the_study_of_the_repository(tmp_path, capsys):
     """Real results of the lab: three seeds of one arm, one of another."""
     names = ("dapo/seed_1", "dapo/seed_2", "dapo/seed_3", "htpo_paper/seed_1")
@@ -318,6 +337,15 @@ def test_tables_for_a_page_of_the_project(lab, tmp_path):
     last = f"{100 * decision.value:+.1f} ({100 * decision.low:+.1f} to {100 * decision.high:+.1f})"
     assert rows["htpo"][1] == "3 paired seeds" and rows["htpo"][4].startswith(last)
     assert rows["htpo"][4].endswith(f"**{decision.verdict}**")
+    # What is written by hand stands in the same file, and outlives a full disk.
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_into(file, "lab_runs", comparison)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert file.read_text() == text
     with pytest.raises(CompareError, match="study.md: has no place for other; write the lines <!-- compare: other -->"):
         write_into(file, "other", comparison)
 

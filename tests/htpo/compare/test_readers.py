@@ -33,6 +33,28 @@ def test_the_lab(tmp_path):
     assert len(read_runs([tmp_path / "dapo" / "seed_1.json"])) == 1
 
 
+def test_a_run_that_is_given_twice_counts_once(tmp_path):
+    for arm, seed in (("dapo", 1), ("dapo", 2), ("htpo", 1)):
+        path = lab_result(tmp_path / "lab", arm, seed, 0.1)
+    run = real_run(tmp_path / "run", "htpo", 1, 0.1)
+    once = read_runs([tmp_path / "lab", run])
+    twice = read_runs([tmp_path / "lab", tmp_path / "lab" / "dapo", path, run, run.parent / "lab" / ".." / "run"])
+    assert [(run.objective, run.path.resolve()) for run in twice] == [(run.objective, run.path) for run in once]
+
+
+def test_a_run_that_ended_early_and_one_that_collapsed_at_its_last_step(tmp_path):
+    for seed, steps in ((1, 2), (2, 40)):
+        path = lab_result(tmp_path / "lab", "dapo", seed, 0.1, steps=steps)
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"collapsed": "held-out pass@1 0.010 at step 2"}))
+    assert [run.note for run in read_runs([tmp_path / "lab"])] == ["", "ended early: held-out pass@1 0.010 at step 2"]
+    notes = {None: "", 2: "", 30: "ended early: last validation at step 2 of 30"}
+    for steps, note in notes.items():
+        directory = real_run(tmp_path / f"steps_{steps}", "htpo", 1, 0.1)
+        config = yaml.safe_load((directory / "config.yaml").read_text()) | {"trainer": {"total_training_steps": steps}}
+        (directory / "config.yaml").write_text(yaml.safe_dump(config))
+        assert [run.note for run in read_runs([directory])] == [note]
+
+
 def test_a_step_of_the_lab_without_mixed_prompts_has_no_training_figures(tmp_path):
     path = lab_result(tmp_path, "dapo", 1, 0.1)
     result = json.loads(path.read_text())
@@ -185,7 +207,9 @@ def test_exports_of_weights_and_biases(tmp_path):
     names = [f"{run} - actor/entropy{end}" for run in ("dapo-seed1", "dapo-seed2") for end in ("", "__MIN", "__MAX")]
     chart.write_text(",".join(f'"{name}"' for name in ["Step", *names]) + "\n1,0.1,0,1,0.2,0,1\n2,0.3,0,1,,,\n")
     history = tmp_path / "htpo.csv"
-    history.write_text("_step,actor/entropy,response_length/mean,val/generations\n1,0.5,40,a text\n2,NaN,,\n")
+    history.write_text(
+        "_step,actor/entropy,response_length/mean,val/generations\n1,0.5,40," + 200_000 * "t" + "\n2,NaN,,\n"
+    )
     runs = {run.name: run for run in read_runs([chart, history])}
     assert runs["dapo-seed1"].curves == {"entropy": {1: 0.1, 2: 0.3}}
     assert runs["dapo-seed2"].curves == {"entropy": {1: 0.2}} and runs["dapo-seed2"].objective == "dapo"
@@ -287,6 +311,15 @@ def cut(path, *names):
             ).parents[1],
             "2.jsonl: line 1, field acc: nan is neither right nor wrong; judge the responses again",
         ),
+        *(
+            (
+                lambda d, line=line: write(
+                    real_run(d / "r", "htpo", 1, 0) / "validation" / "2.jsonl", f"{line}\n{{}}"
+                ).parents[1],
+                "2.jsonl: line 1 is no entry of a validation, with a text as its input; delete the line",
+            )
+            for line in ("3", '{"input": 5, "acc": 1.0}')
+        ),
         (
             lambda d: evaluation(d / "e", acc=(1.0, 0.0, None, 1.0, 0.0, 0.0)),
             "responses.parquet: row 3, field acc: None is neither right nor wrong; judge",
@@ -299,6 +332,14 @@ def cut(path, *names):
         (
             lambda d: write(d / "a.csv", "Step,actor/entropy\n1,2\n2,two\n"),
             "line 3, column actor/entropy: 'two' is no number; export the chart again",
+        ),
+        (
+            lambda d: write(d / "a.csv", "Step,actor/entropy\n1,2\nInfinity,3\n"),
+            "line 3, column Step: 'Infinity' is no number; export the chart again",
+        ),
+        (
+            lambda d: (d / "a.csv").write_bytes(b"Step,actor/entropy\n1,\xe9\n") and d / "a.csv",
+            "a.csv: cannot be read .*; export the chart again, as UTF-8",
         ),
         (lambda d: write(d / "a.csv", "Step,other\n1,2\n"), "has no metric that is compared; export .*actor/entropy"),
         (lambda d: write(d / "responses.parquet", "x"), "responses.parquet: cannot be read .*; evaluate again with"),

@@ -37,6 +37,24 @@ def test_a_model_that_has_learnt_one_problem_is_right_about_it():
     assert results["all"].mean_response_tokens < 20
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "is no directory of a model: it has no config.json"),
+        (["--n", "0"], "argument --n: must be at least 1, got 0"),
+        (["--prompts", "0"], "argument --prompts: must be at least 1, got 0"),
+        (["--prompts", "600", "--task", "countdown"], "argument --prompts: count=600 asks for more problems than"),
+    ],
+)
+def test_mistakes_of_the_command_line_are_named(tmp_path, monkeypatch, capsys, arguments, message):
+    if arguments:
+        (tmp_path / "config.json").write_text("{}")
+    monkeypatch.setattr("sys.argv", ["evaluate", str(tmp_path), *arguments])
+    with pytest.raises(SystemExit, match="2"):
+        module.main()
+    assert message in capsys.readouterr().err
+
+
 def test_summary_of_known_counts():
     answers = [
         module._Answers(

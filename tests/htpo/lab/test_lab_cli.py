@@ -17,6 +17,7 @@ from recipe.htpo.lab.loop import Lab
 from recipe.htpo.lab.model import make_model, make_tokenizer
 from recipe.htpo.lab.task import TASKS
 
+RESULT = '{"start": {}, "steps": [{"step": 1, "evaluated": 1, "pass@1": 0, "pass@8": 0}], "collapsed": false}'
 SMALL = ["regime.prompts=2", "regime.responses=4", "regime.updates=2"]
 
 
@@ -142,12 +143,18 @@ def test_overrides_make_a_named_arm_and_never_mix_with_another(lab, tmp_path):
         (["dapo"], ["objective.cells.hard_wrong_high.rule=ppo"], "objective.*: .* stand without it, as in cells.hard"),
         (["dapo"], ["regime.rate=1"], "no field rate"),
         (["dapo"], ["regime.lr=low"], "regime.lr must be float, got 'low'"),
+        (["dapo"], ["regime.max_generation_factor=2.5"], "regime.max_generation_factor must be int, got 2.5"),
+        (["dapo"], ["regime.lr=true"], "regime.lr must be float, got True"),
+        (["dapo"], ["regime.lr_warmup_steps=.inf"], "regime.lr_warmup_steps must be int, got inf"),
+        (["dapo"], ["regime.weight_decay=-1"], "regime.weight_decay must not be negative, got -1"),
         (["dapo"], ["htpo.output_dir=a"], "htpo: of it the lab has htpo.dump_tokens.steps"),
         (["dapo"], ["htpo=a"], "htpo: of it the lab has htpo.dump_tokens.steps"),
         (["dapo"], ["htpo.dump_tokens.steps=1"], "htpo.dump_tokens.steps must be a list"),
         (["dapo", "--steps", "0"], [], "steps must be at least 1, got 0"),
         (["dapo", "--eval-every", "0"], [], "eval_every must be at least 1, got 0"),
         (["dapo", "--final-samples", "4"], [], "final_samples must be at least 8"),
+        (["dapo", "--name", "a/b"], [], "--name must be the name of one directory, and not model, got 'a/b'"),
+        (["dapo", "--name", "model"], [], "--name must be the name of one directory, and not model, got 'model'"),
     ],
 )
 def test_mistakes_are_named(lab, arguments, overrides, message):
@@ -165,6 +172,49 @@ def test_mistakes_of_the_last_word_are_named(lab):
             main(["run", "--objective", "dapo", "--seeds", "1", "--out", "nowhere", *overrides])
     with pytest.raises(SystemExit, match="--workers must be at least 1, got 0"):
         lab("--objective", "dapo", "--seeds", "1", workers=0)
+
+
+def test_updates_that_would_be_fewer_than_asked_for(tmp_path):
+    with pytest.raises(SystemExit, match="regime.updates must divide regime.prompts, 32, got 9"):
+        main(["run", "--objective", "dapo", "--seeds", "1", "--out", str(tmp_path), "regime.updates=9"])
+
+
+def test_what_a_run_would_need_in_vain_is_named_before_it_trains(lab, tmp_path, monkeypatch):
+    monkeypatch.setattr(Lab, "step", lambda *_: pytest.fail("trained"))
+    arguments = ["--objective", "dapo", "--seeds", "1"]
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(SystemExit, match=f"--out .*: {tmp_path / 'out'} is a file; choose another directory"):
+        lab(*arguments)
+    (tmp_path / "out").unlink()
+    result = tmp_path / "out" / "dapo" / "seed_1.json"
+    result.parent.mkdir(parents=True)
+    for text, message in (
+        ("{", "cannot be read"),
+        ("[1]", "has no field start"),
+        (RESULT, "has no field plan.objecti"),
+    ):
+        result.write_text(text)
+        with pytest.raises(SystemExit, match=f"{result}: {message}.*; delete it, and run the lab again"):
+            lab(*arguments)
+    call = ["run", *arguments, "--out", str(tmp_path / "other"), "--model"]
+    with pytest.raises(SystemExit, match="--model .* is no directory of a model: it has no model.safetensors"):
+        main([*call, str(tmp_path)])
+    with pytest.raises(SystemExit, match="--eval-prompts: count=600 asks for more problems than were found"):
+        main([*call, str(tmp_path / "fresh"), "--task", "countdown", "--eval-prompts", "600"])
+
+
+def test_a_model_that_runs_began_from_is_not_made_anew(tmp_path):
+    """It would be another one, and the new runs would stand beside the old ones as seeds of the same."""
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "warmup.json").write_text('{"recipe": {"version": 0}}')
+    _write(tmp_path, "dapo", 1, 0.5)
+    call = ["run", "--objective", "htpo", "--seeds", "1", "--steps", "1", "--out", str(tmp_path)]
+    with pytest.raises(SystemExit, match="model, from which .* is of another recipe .*version: 0 there.*another --out"):
+        main(call)
+    (model / "warmup.json").unlink()
+    with pytest.raises(SystemExit, match="model exists but is no demo model"):
+        main(call)
 
 
 def test_overrides_on_both_sides_of_an_option(lab, tmp_path, capsys):
@@ -270,6 +320,51 @@ def test_plot_writes_a_picture(tmp_path):
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_folder_without_results_is_an_error(tmp_path):
+def test_names_and_lines_of_any_length_are_shown_as_they_are(tmp_path, capsys):
+    for seed in range(40):
+        _write(tmp_path, "a [bold] $\\frac{$", seed, 0.5)
+    assert main(["table", str(tmp_path)]) == 0
+    assert f"|a [bold] $\\frac{{$ |    40 | {' '.join(['0.500/0.900'] * 40)} |" in capsys.readouterr().out
+    assert main(["plot", str(tmp_path), "--file", str(tmp_path / "curves.png")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("seed_1.json", "", "cannot be read .Expecting value"),
+        ("seed_1.json", RESULT[:-20], "cannot be read"),
+        ("seed_1.json", '{"start": {}, "steps": 1}', "has no field steps"),
+        ("seed_1.json", '{"start": {}, "steps": [1], "collapsed": false}', "an element of steps without a field step"),
+        ("seed_1.json", RESULT.replace("evaluated", "e"), "an element of steps without a field evaluated"),
+        ("seed_1.json", RESULT.replace('"evaluated": 1', '"evaluated": 0'), "no step that was evaluated"),
+        ("seed_1 (copy).json", RESULT, "a result is named seed_N.json, N a number; rename it"),
+    ],
+)
+def test_a_result_that_is_none_is_named(tmp_path, name, text, message):
+    (tmp_path / "dapo").mkdir()
+    path = tmp_path / "dapo" / name
+    path.write_text(text)
+    for command in (["table"], ["plot", "--file", str(tmp_path / "curves.png")]):
+        with pytest.raises(SystemExit, match=f"{re.escape(str(path))}: .*{message}"):
+            main([*command, str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["table", "--baseline", "ppo"], "--baseline ppo: there is no such arm; there are dapo"),
+        (["table", "--evaluations", "0"], "--evaluations must be at least 1, got 0"),
+        (["plot", "--file", "curves.txt"], "--file curves.txt: Format 'txt' is not supported"),
+        (["plot", "--file", "nowhere/curves.png"], "--file nowhere/curves.png: .*No such file or directory"),
+    ],
+)
+def test_mistakes_of_tables_and_pictures_are_named(tmp_path, arguments, message):
+    _write(tmp_path, "dapo", 1, 0.5)
+    with pytest.raises(SystemExit, match=message):
+        main([*arguments, str(tmp_path)])
+
+
+@pytest.mark.parametrize("command", ["table", "sweep"])
+def test_a_folder_without_results_is_an_error(tmp_path, command):
     with pytest.raises(SystemExit, match="no results"):
-        main(["table", str(tmp_path)])
+        main([command, str(tmp_path)])

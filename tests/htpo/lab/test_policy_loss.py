@@ -6,9 +6,10 @@ import pytest
 import torch
 from verl.trainer.ppo.core_algos import agg_loss, get_policy_loss_fn
 
-from recipe.htpo.lab.policy_loss import CLIP, PolicyLoss, settings_of
+from recipe.htpo.inspect.totals import LAB_NAMES
+from recipe.htpo.lab.policy_loss import CLIP, COUNTS, PolicyLoss, settings_of
 from recipe.htpo.lab.regime import load_regime
-from recipe.htpo.objective import TokenGroups, load_preset, preset_names, token_loss
+from recipe.htpo.objective import TokenGroups, group_sums, load_preset, metrics_from_sums, preset_names, token_loss
 
 SHAPE = (4, 6)
 
@@ -62,6 +63,23 @@ def test_the_tables_loss_is_averaged_as_the_preset_says(batch, preset, clip):
     assert loss == agg_loss(output.loss, mask, "token-mean" if preset == "dapo" else "seq-mean-token-mean")
     assert counts[3] == output.ppo_clip.sum() > 0
     assert counts[5:].tolist() == [((codes == group) & mask).sum() for group in range(1, 9)]
+
+
+@pytest.mark.parametrize("preset", ["htpo_paper", "htpo_released", "htpo_released_signfix", "aspo"])
+def test_the_shares_are_those_of_the_real_stacks_metrics(preset):
+    """Also where tokens have fallen, which some of the terms push up again."""
+    random = torch.Generator().manual_seed(0)
+    mask = torch.ones(8, 64, dtype=torch.bool)
+    old = -torch.rand(mask.shape, generator=random)
+    log_probs = old + 2 * torch.randn(mask.shape, generator=random)
+    codes = torch.randint(1, 9, mask.shape, generator=random).to(torch.int8)
+    advantages = torch.where((codes - 1) % 4 < 2, 1.0, -1.0)
+    _, counts, output = policy_loss(preset)(log_probs[mask], old, advantages, mask, codes, None)
+    metrics = metrics_from_sums(group_sums(output))
+    shares = dict(zip(COUNTS, (counts / mask.sum()).tolist(), strict=True))
+    for name, share in LAB_NAMES.items():
+        assert shares[share] == pytest.approx(metrics[name], abs=1e-6), name
+    assert shares["replaced"] + shares["detached"] == pytest.approx(metrics["htpo/treated_frac"], abs=1e-6)
 
 
 def test_dr_grpo_divides_by_the_longest_response_and_not_by_the_deviation(batch):

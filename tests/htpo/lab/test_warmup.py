@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import importlib.metadata
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -92,6 +93,15 @@ def test_an_interrupted_run_leaves_nothing_and_keeps_the_old_model(tmp_path, mon
     assert json.loads((directory / RECORD).read_text())["recipe"]["seed"] == 0
 
 
+def test_what_a_killed_process_of_the_same_number_left_is_in_nobodys_way(tmp_path):
+    left = tmp_path / f".model.building-{os.getpid()}"
+    left.mkdir()
+    (left / "half").write_text("")
+    ensure(tmp_path / "model")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert not (tmp_path / "model" / "half").exists()
+
+
 def test_a_start_that_finds_the_model_imports_no_torch(tmp_path):
     directory = tmp_path / "model"
     ensure(directory)
@@ -104,6 +114,24 @@ def test_a_start_that_finds_the_model_imports_no_torch(tmp_path):
     )
     found = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True)
     assert found.returncode == 0 and "made by the same recipe" in found.stdout, found.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--steps", "0"], "steps must be at least 1, got 0"),
+        (["--terms", "2", "--evaluation-prompts", "0"], "count=20000 asks for more problems than exist"),
+        (["--threads", "0"], "argument --threads: must be at least 1, got 0"),
+        (["--task", "countdown", "--evaluation-prompts", "600"], "count=600 asks for more problems than were found"),
+    ],
+)
+def test_mistakes_are_named_before_anything_is_trained(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.setattr("recipe.htpo.lab.training._accumulate_gradients", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr("sys.argv", ["warmup", "--out", str(tmp_path / "model"), *arguments])
+    with pytest.raises(SystemExit, match="2"):
+        warmup.main()
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_command_line(tmp_path, monkeypatch, capsys):
