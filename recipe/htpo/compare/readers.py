@@ -141,8 +141,8 @@ def _validation(
     except ValueError as error:
         raise CompareError(path, str(error), "delete the line, or validate again") from error
     for number, entry in entries:
-        if not isinstance(entry, dict) or not isinstance(entry.get("input", ""), str):
-            what = f"line {number} is no entry of a validation, with a text as its input"
+        if not isinstance(entry.get("input", ""), str):
+            what = f"line {number}, field input: {entry['input']!r} is no prompt"
             raise CompareError(path, what, "delete the line, or validate again")
         if lacking := [name for name in ("input", "acc") if entry.get(name) is None]:
             raise CompareError(

@@ -316,9 +316,12 @@ def cut(path, *names):
                 lambda d, line=line: write(
                     real_run(d / "r", "htpo", 1, 0) / "validation" / "2.jsonl", f"{line}\n{{}}"
                 ).parents[1],
-                "2.jsonl: line 1 is no entry of a validation, with a text as its input; delete the line",
+                f"2.jsonl: line 1{problem}; delete the line",
             )
-            for line in ("3", '{"input": 5, "acc": 1.0}')
+            for line, problem in (
+                ("3", " is no JSON object"),
+                ('{"input": 5, "acc": 1.0}', ", field input: 5 is no prompt"),
+            )
         ),
         (
             lambda d: evaluation(d / "e", acc=(1.0, 0.0, None, 1.0, 0.0, 0.0)),
