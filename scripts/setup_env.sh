@@ -61,6 +61,11 @@ if [[ -n "$active" && -x "$active/bin/python" ]] && fits "$active/bin/python"; t
   exit 0
 fi
 
+if [[ "$venv" == *[[:space:]\'\"\\\$\&\;\|\<\>\(\)\`\*\?\[\]\{\}!#~]* ]]; then
+  say "$venv: Ray hands the path of Python to a shell unquoted, so its workers would never start"
+  say "choose a plainly named directory for the environment with HTPO_VENV=/path/to/it"
+  exit 2
+fi
 stamp="$(cat "$lock" "$root/pyproject.toml" | sha256sum | cut -d' ' -f1)"
 if [[ -f "$venv/.htpo-stamp" && "$(cat "$venv/.htpo-stamp")" == "$stamp" ]] && fits "$venv/bin/python"; then
   say "using $venv"

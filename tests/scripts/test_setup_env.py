@@ -15,7 +15,7 @@ NOBODY = "/no/such/python"
 @pytest.fixture
 def clone(tmp_path):
     """Another clone, which the tests' environment was not made for."""
-    clone = tmp_path / "a clone"
+    clone = tmp_path / "clone"
     for name in ("scripts/setup_env.sh", "data_prep/__init__.py", "requirements-cpu.lock", "pyproject.toml"):
         (clone / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, clone / name)
@@ -50,3 +50,11 @@ def test_a_python_without_ensurepip_is_said_to_be_of_no_use(clone, tmp_path):
     python.chmod(0o755)
     found = run_script(clone / "scripts/setup_env.sh", VIRTUAL_ENV="", CONDA_PREFIX="", HTPO_PYTHON=python)
     assert found.returncode == 2 and "python3.11-venv" in found.stderr
+
+
+@pytest.mark.parametrize("name", ["a directory", "a&b", "it's", "[x]", "$x"])
+def test_no_environment_is_made_where_ray_starts_no_worker(clone, tmp_path, name):
+    knobs = {"VIRTUAL_ENV": "", "CONDA_PREFIX": "", "HTPO_PYTHON": NOBODY}
+    found = run_script(clone / "scripts/setup_env.sh", HTPO_VENV=tmp_path / name, **knobs)
+    assert found.returncode == 2 and "Ray hands the path" in found.stderr and "HTPO_VENV" in found.stderr
+    assert "no Python" in run_script(clone / "scripts/setup_env.sh", HTPO_VENV=tmp_path / "\u00fc-1.0", **knobs).stderr
