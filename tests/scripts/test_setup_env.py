@@ -13,8 +13,9 @@ NOBODY = "/no/such/python"
 
 
 @pytest.fixture
-def clone(tmp_path):
+def clone(tmp_path, monkeypatch):
     """Another clone, which the tests' environment was not made for."""
+    monkeypatch.delenv("HTPO_VENV", raising=False)
     clone = tmp_path / "clone"
     for name in ("scripts/setup_env.sh", "data_prep/__init__.py", "requirements-cpu.lock", "pyproject.toml"):
         (clone / name).parent.mkdir(parents=True, exist_ok=True)
