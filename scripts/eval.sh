@@ -10,6 +10,7 @@
 # Knobs:
 #   HTPO_EVAL_PYTHON  interpreter that has the project and vLLM (default: the CPU environment of setup_env.sh)
 set -euo pipefail
+unset CDPATH
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 python="${HTPO_EVAL_PYTHON:-$(bash "$root/scripts/setup_env.sh")}"

@@ -14,6 +14,7 @@
 #                 0.9.10, under which Python cannot sleep where monotonic clocks are to go on
 #   RUN_WITH      command before each scenario, such as `flock FILE`     (default: none)
 set -euo pipefail
+unset CDPATH
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 cd "$root"

@@ -16,6 +16,7 @@
 #   CHECKS      which, separated by blanks: packages objective thr fsdp megatron vllm demo    (default: all)
 #   TIMEOUT_S   seconds for each check                                      (default: 1200)
 set -euo pipefail
+unset CDPATH
 
 # user-adjustable
 wheels="${WHEELS:-}"

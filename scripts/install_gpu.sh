@@ -12,6 +12,7 @@
 #   VERL_SOURCE  checkout of verl at v0.9.1; cloned where it is missing   (default: ~/verl-0.9.1)
 #   OFFLINE      true: no network; uv takes everything from its cache     (default: false)
 set -euo pipefail
+unset CDPATH
 
 # user-adjustable
 backend="${BACKEND:-megatron}"

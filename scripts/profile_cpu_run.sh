@@ -7,6 +7,7 @@
 #   OUTPUT_DIR  directory of the run; made anew     (default: outputs/profile)
 #   STEPS       steps over which CPU time is taken  (default: 4)
 set -euo pipefail
+unset CDPATH
 
 output_dir="${OUTPUT_DIR:-outputs/profile}"
 steps="${STEPS:-4}"

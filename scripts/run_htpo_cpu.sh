@@ -14,6 +14,7 @@
 #   SEED        seed of data order and sampling          (default: 42)
 #   TRAIN_ROWS, TEST_ROWS  prompts to generate           (default: 8000, 768)
 set -euo pipefail
+unset CDPATH
 
 # user-adjustable
 algo="${ALGO:-htpo}"

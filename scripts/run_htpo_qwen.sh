@@ -25,6 +25,7 @@
 #   PYTHON         Python with verl-htpo installed             (default: the python3 of the active environment)
 #   RAY_ADDRESS    read by Ray: host:port of the cluster       (default: the cluster of this node, or a local one)
 set -euo pipefail
+unset CDPATH
 
 # user-adjustable
 backend="${BACKEND:-megatron}"

@@ -12,6 +12,7 @@
 #   HTPO_DATA_DIR     directory of real data files for the data_prep tests (default: fixtures)
 #   HTPO_TEST_WORKERS processes for the quick tests; one more for those that mostly wait (default: 2)
 set -euo pipefail
+unset CDPATH
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 cd "$root"

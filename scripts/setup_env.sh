@@ -7,6 +7,8 @@
 #   HTPO_COMPILE      later leaves the bytecode of a new environment to a call with --compile (default: all cores make it at once)
 #   HTPO_TORCH_INDEX  extra package index that has CPU wheels of torch (saves about 3 GB where the default one has CUDA builds)
 set -euo pipefail
+# With it `cd` may go elsewhere, and prints where it went.
+unset CDPATH
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 venv="${HTPO_VENV:-$root/.venv}"
@@ -31,9 +33,10 @@ fi
 
 say() { printf '[setup] %s\n' "$*" >&2; }
 
-# The environment fits when it has the pinned stack and this very clone.
+# The environment fits when it has the pinned stack and this very clone. -P: the directory that this is called in does
+# not count.
 fits() {
-  "$1" - "$root" "$torch" >/dev/null 2>&1 <<'PY'
+  "$1" -P - "$root" "$torch" >/dev/null 2>&1 <<'PY'
 import importlib.metadata as metadata
 import pathlib
 import sys
@@ -58,6 +61,11 @@ if [[ -n "$active" && -x "$active/bin/python" ]] && fits "$active/bin/python"; t
   exit 0
 fi
 
+if [[ "$venv" == *[[:space:]\'\"\\\$\&\;\|\<\>\(\)\`\*\?\[\]\{\}!#~]* ]]; then
+  say "$venv: Ray hands the path of Python to a shell unquoted, so its workers would never start"
+  say "choose a plainly named directory for the environment with HTPO_VENV=/path/to/it"
+  exit 2
+fi
 stamp="$(cat "$lock" "$root/pyproject.toml" | sha256sum | cut -d' ' -f1)"
 if [[ -f "$venv/.htpo-stamp" && "$(cat "$venv/.htpo-stamp")" == "$stamp" ]] && fits "$venv/bin/python"; then
   say "using $venv"
@@ -66,20 +74,24 @@ if [[ -f "$venv/.htpo-stamp" && "$(cat "$venv/.htpo-stamp")" == "$stamp" ]] && f
 fi
 
 interpreter=""
-for candidate in ${HTPO_PYTHON:-python3.11 python3.12 python3}; do
-  if "$candidate" -c 'import sys, venv; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null; then
+candidates=(python3.11 python3.12 python3)
+[[ -z "${HTPO_PYTHON:-}" ]] || candidates=("$HTPO_PYTHON")
+for candidate in "${candidates[@]}"; do
+  # Debian and Ubuntu part venv from ensurepip, without which it makes no pip.
+  if "$candidate" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null; then
     interpreter="$candidate"
     break
   fi
 done
 if [[ -z "$interpreter" ]]; then
-  say "no Python 3.11 or 3.12 with the venv module found; install one, or name it with HTPO_PYTHON=/path/to/python"
+  say "no Python 3.11 or 3.12 with venv and ensurepip found; install one (Debian, Ubuntu: python3.11-venv as well), or"
+  say "name it with HTPO_PYTHON=/path/to/python"
   exit 2
 fi
 
 say "making $venv with $("$interpreter" --version) (about 3.5 GiB, 2 to 5 minutes)"
 rm -f "$venv/.htpo-stamp"
-"$interpreter" -m venv "$venv"
+"$interpreter" -m venv "$venv" >&2
 python="$venv/bin/python"
 pip=("$python" -m pip --disable-pip-version-check -qq)
 "${pip[@]}" install "pip>=25" >&2

@@ -15,6 +15,7 @@
 #   WORKERS  runs at a time, one core each               (default: 1)
 #   SEEDS    of arms, near, parts and forms, and of demo's first five runs of an arm  (default: 1 2 3 4 5)
 set -euo pipefail
+unset CDPATH
 
 # user-adjustable
 out="${OUT:-docs/study/lab}"

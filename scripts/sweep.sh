@@ -12,6 +12,7 @@
 #   SEED       seed of all runs                 (default: 1)
 #   LAB_STEPS, STACK_STEPS  steps of a run      (default: 40, 3)
 set -euo pipefail
+unset CDPATH
 
 # user-adjustable
 out="${OUT:-outputs/sweep}"

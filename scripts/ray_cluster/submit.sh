@@ -15,6 +15,7 @@
 #   RAY_AUTH_MODE, RAY_AUTH_TOKEN_PATH  as the cluster has them, see node.sh
 #   PYTHON       Python of this machine with ray and setuptools               (default: python3)
 set -euo pipefail
+unset CDPATH
 
 # user-adjustable
 dashboard="${DASHBOARD:-http://127.0.0.1:8265}"

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The reward function as verl calls it: by keyword, from a file or a package, with the real reward managers."""
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -87,7 +88,9 @@ def test_math_dapo_protocol_never_raises(ground_truth):
     [
         ({"grader": "sympy"}, "grader must be one of htpo, math_dapo"),
         ({"score_correct": 0.0}, r"score_correct \(0.0\) must be above"),
-        ({"score_wrong": "low"}, "score_wrong must be a number"),
+        ({"score_wrong": "low"}, "score_wrong must be a finite number"),
+        ({"score_wrong": -math.inf}, "score_wrong must be a finite number, got -inf"),
+        ({"second_opinion": "report", "second_opinion_limit_s": math.inf}, "second_opinion_limit_s must be a finite"),
         ({"math_dapo_metric": 1}, "math_dapo_metric must be true or false"),
         ({"max_pred_chars": 0}, "max_pred_chars must be a positive integer"),
         ({"tail_chars": "long"}, "tail_chars must be int"),

@@ -15,7 +15,8 @@ from packaging.requirements import Requirement
 from script_support import ROOT, SCRIPTS, run_script
 
 INSTALL = SCRIPTS / "install_gpu.sh"
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 LOCKED = {
     name.lower().replace("_", "-"): pinned
@@ -35,6 +36,14 @@ def pip_requirements() -> dict[str, Requirement]:
     words = [word for line in instructions() if "pip" in line for word in line[line.index("install") + 1 :]]
     found = [Requirement(word) for word in words if not word.startswith(("-", "/"))]
     return {requirement.name.lower(): requirement for requirement in found}
+
+
+def test_a_wheel_holds_every_file_beside_the_modules():
+    """An editable installation has them anyway."""
+    patterns = ["*.py", *PYPROJECT["tool"]["setuptools"]["package-data"]["*"]]
+    files = [path for package in ("recipe", "data_prep") for path in (ROOT / package).rglob("*") if path.is_file()]
+    left_out = [path for path in files if "__pycache__" not in path.parts and not any(map(path.match, patterns))]
+    assert not left_out and len(files) > 100
 
 
 def test_the_lock_has_nothing_for_gpus():

@@ -39,6 +39,13 @@ def test_shell_script(script):
     assert checked.returncode == 0, checked.stdout
 
 
+@pytest.mark.parametrize("script", [*SCRIPTS, ROOT / ".ci" / "run"], ids=lambda path: path.name)
+def test_a_script_goes_where_it_lies(script):
+    """With an exported CDPATH `cd scripts/..` may go elsewhere, and prints where it went into `$(cd ... && pwd)`."""
+    text = script.read_text()
+    assert 'cd "$(dirname' not in text or "\nunset CDPATH\n" in text
+
+
 @pytest.mark.parametrize("script", DOCUMENTED, ids=lambda path: path.name)
 def test_every_knob_is_documented_and_has_a_default(script):
     header, code = script.read_text().split("\nset -euo pipefail\n")

@@ -40,6 +40,7 @@ ENGINE: tuple[Check, ...] = (
 MACHINE: tuple[Check, ...] = (
     machine.check_versions,
     machine.check_plugin,
+    machine.check_python_path,
     machine.check_deadline,
     machine.check_model_and_data,
     reward_function.check_reward_function,

@@ -3,7 +3,9 @@
 """What this machine has for the run: packages, the plugin, the model, the data, room for checkpoints, its directory."""
 
 import os
+import re
 import shutil
+import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,6 +26,8 @@ VERL = "0.9.1"
 MODEL = "actor_rollout_ref.model.path"
 GB = 10**9
 SHOWN = 8
+# What a shell does not take as it is.
+SHELL_READS = re.compile(r"[\s'\"\\$&;|<>()`*?\[\]{}!#~]")
 
 # Distribution -> versions, by trainer.device; "" is any. verl 0.9.1 pins torch 2.11.0 and vllm 0.24.0 for GPUs, where
 # flash-attn is its default attention; the CPU build of vLLM that fits its range of transformers is 0.28.0, built
@@ -92,6 +96,16 @@ def check_plugin(config: DictConfig) -> Iterator[Problem]:
             "environment",
             "the verl.plugins entry point of verl-htpo is not installed",
             "pip install verl-htpo (from a clone: pip install --no-deps -e .) on every node",
+        )
+
+
+def check_python_path(config: DictConfig) -> Iterator[Problem]:
+    """Ray hands the path of Python to a shell unquoted: ray/_private/runtime_env/context.py:48."""
+    if SHELL_READS.search(sys.executable):
+        yield Problem(
+            "environment",
+            f"Ray starts no worker with {sys.executable!r}: a shell reads a space or another sign in it",
+            "make the environment in a plainly named directory (scripts/setup_env.sh: HTPO_VENV=/path/to/it)",
         )
 
 

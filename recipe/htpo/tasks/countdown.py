@@ -10,7 +10,10 @@ from fractions import Fraction
 
 MAX_CHARS = 300
 _ALLOWED = re.compile(r"[\d\s()+\-*/]+")
-_SPELLINGS = ((r"\times", "*"), (r"\cdot", "*"), (r"\div", "/"), ("×", "*"), ("÷", "/"), ("−", "-"), ("$", ""))
+_SPELLINGS = (
+    (r"\times", "*"), (r"\cdot", "*"), (r"\div", "/"), ("×", "*"), ("⋅", "*"), ("·", "*"), ("÷", "/"), ("−", "-"),
+    (r"\left", ""), (r"\right", ""), (r"\(", ""), (r"\)", ""), (r"\[", ""), (r"\]", ""), ("$", ""),
+)  # fmt: skip
 _OPERATIONS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -22,14 +25,16 @@ _OPERATIONS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] 
 def solves(answer: str, numbers: Sequence[int], target: int) -> bool | None:
     """Whether an expression uses exactly ``numbers`` and equals ``target``; None when it is no such expression.
 
-    At most ``MAX_CHARS`` characters, integers, the four operations and brackets: no powers, no signs before a number.
+    At most ``MAX_CHARS`` characters: integers, the four operations, minus signs and brackets, no powers. A sign reaches
+    no positive target that subtraction does not, and stands in answers that reasoning-gym itself gives.
     """
     for spelling, plain in _SPELLINGS:
         answer = answer.replace(spelling, plain)
+    answer = " ".join(answer.split())
     if len(answer) > MAX_CHARS or not _ALLOWED.fullmatch(answer) or "**" in answer or "//" in answer:
         return None
     try:
-        tree = ast.parse(answer.strip(), mode="eval").body
+        tree = ast.parse(answer, mode="eval").body
         used: list[int] = []
         value = _value(tree, used)
     except ZeroDivisionError:
@@ -43,6 +48,8 @@ def _value(node: ast.expr, used: list[int]) -> Fraction:
     if isinstance(node, ast.Constant):
         used.append(node.value)  # type: ignore[arg-type]
         return Fraction(node.value)  # type: ignore[arg-type]
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return -_value(node.operand, used)
     if not isinstance(node, ast.BinOp):
         raise ValueError("no operation of countdown")
     return _OPERATIONS[type(node.op)](_value(node.left, used), _value(node.right, used))

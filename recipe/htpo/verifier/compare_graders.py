@@ -35,6 +35,8 @@ from recipe.htpo.verifier.grade import join_ground_truth
 from recipe.htpo.verifier.graders import LOADERS
 from recipe.htpo.verifier.rows import InputError, column, label, read_rows
 
+LONGEST_LIMIT_S = 86_400
+
 
 @dataclass
 class Score:
@@ -89,7 +91,7 @@ def run_grader(name: str, cases: Sequence[tuple[str, str, bool, str]], limit_s: 
 
 
 def read_cases(options: argparse.Namespace) -> list[tuple[str, str, bool, str]]:
-    """The labelled rows of the file, or a fixed random sample of them."""
+    """The labelled rows of the file, or a fixed random sample of them; raises ``InputError`` for what is no case."""
     cases = []
     for number, row in enumerate(read_rows(options.file), 1):
         truth = column(row, options.ground_truth, number, "--ground-truth")
@@ -97,8 +99,18 @@ def read_cases(options: argparse.Namespace) -> list[tuple[str, str, bool, str]]:
         if options.group_prefix:
             category = category.split("_")[0]
         response = column(row, options.response, number, "--response")
+        parts = [truth] if isinstance(truth, str) else truth
+        if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+            raise InputError(
+                f"row {number}: column {options.ground_truth!r} must be text or a list of texts, "
+                f"got {str(truth)[:80]!r}. Name another one with --ground-truth"
+            )
+        if not isinstance(response, str):
+            raise InputError(f"row {number}: column {options.response!r} must be text, got {type(response).__name__}")
         expected = label(row, options.expected, number, "--expected")
         cases.append((response, join_ground_truth(truth), expected, category))
+    if not cases:
+        raise InputError(f"{options.file} holds no rows")
     if options.sample and options.sample < len(cases):
         cases = random.Random(0).sample(cases, options.sample)
     return cases
@@ -148,9 +160,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers as JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     options = parser.parse_args(argv)
+    if not 0 < options.limit <= LONGEST_LIMIT_S:
+        parser.error(f"--limit must be above 0 and at most {LONGEST_LIMIT_S:,}, got {options.limit}")
+    if options.sample < 0:
+        parser.error(f"--sample must not be negative, got {options.sample}")
     try:
         cases = read_cases(options)
         if options.json is not None:
+            if options.json.is_dir():
+                raise InputError(f"cannot write {options.json}: it is a directory")
             refuse_overwriting(options.json, [options.file])
         with ExitStack() as files:
             # Opened before the first verdict: a folder that cannot be written is no surprise after an hour of grading.

@@ -15,6 +15,8 @@ from recipe.htpo.verifier.text import GROUP_OF_ONE
 _MOST_CHARS = 20_000
 _WORD_EDGE = re.compile(r"\w")
 _AROUND_OPERATORS = re.compile(r"(?<!\s)\s*+([-+*/=^<>()])\s*+")
+_LABEL = re.compile(r"\A[a-zA-Z](?:\([a-zA-Z]\))?=(?=[^=]*+\Z)")
+_WORDS_BEHIND = re.compile(r"(?<=.)\\text\{[^{}]*+\}\Z")
 _FORM = frozenset({"neg", "percent", "degree", "mixed"})
 
 
@@ -58,9 +60,21 @@ def _formula(text: str) -> str:
 
 
 def _bare(text: str) -> str:
-    """``text`` without one pair of outer brackets."""
-    inner = text[1:-1]
-    return inner if text[:1] + text[-1:] == "()" and "(" not in inner and ")" not in inner else text
+    """``text`` without what is put around a copy: a label, words behind it, outer brackets."""
+    text = _WORDS_BEHIND.sub("", _LABEL.sub("", text))
+    while text[:1] + text[-1:] in ("()", "[]", "{}") and _encloses(text):
+        text = text[1:-1]
+    return text
+
+
+def _encloses(text: str) -> bool:
+    """Whether the bracket that begins ``text`` is closed by its last character."""
+    depth = 0
+    for index, char in enumerate(text):
+        depth += (char == text[0]) - (char == text[-1])
+        if depth == 0:
+            return index == len(text) - 1
+    return False
 
 
 def _stands_in(part: str, text: str) -> bool:

@@ -9,6 +9,7 @@ cannot be defined.
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
@@ -52,8 +53,8 @@ class RewardConfig:
             raise ValueError("reward option second_opinion needs Math-Verify: pip install 'verl-htpo[math-verify]'")
         for name in ("score_correct", "score_wrong", "second_opinion_limit_s"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ValueError(f"reward option {name} must be a number, got {value!r}")
+            if isinstance(value, bool) or not isinstance(value, int | float) or not -math.inf < value < math.inf:
+                raise ValueError(f"reward option {name} must be a finite number, got {value!r}")
         if not self.second_opinion_limit_s > 0:
             raise ValueError(
                 f"reward option second_opinion_limit_s must be above 0, got {self.second_opinion_limit_s!r}"

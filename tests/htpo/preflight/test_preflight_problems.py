@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from copy import deepcopy
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -21,6 +22,7 @@ from recipe.htpo.objective import CELL_NAMES, TokenGroups, load_preset, preset_n
 from recipe.htpo.preflight import EXIT_CODE, config_problems, find_problems
 from recipe.htpo.preflight.__main__ import main as preflight_main
 from recipe.htpo.preflight.keys import ESTIMATORS_LACK, LEGACY_KEYS, LOGGERS, UNBOUNDED_RULES, check_warnings
+from recipe.htpo.preflight.machine import check_python_path
 from recipe.htpo.preflight.reward_function import check_reward_function, check_reward_options
 from recipe.htpo.run.record import write_config
 
@@ -338,6 +340,20 @@ def test_plugin_missing(sound, monkeypatch):
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [])
     problem = the_problem(find_problems(composed(sound)), "environment")
     assert "verl.plugins" in problem.message and "every node" in problem.remedy
+
+
+@pytest.mark.parametrize(("path", "refused"), [("/my dir/python", 1), ("/a$b/python", 1), ("/\u00fc-1.0_a/python", 0)])
+def test_ray_starts_no_worker_from_a_path_that_a_shell_reads(sound, monkeypatch, path, refused):
+    monkeypatch.setattr("sys.executable", path)
+    problems = list(check_python_path(composed(sound)))
+    assert len(problems) == refused and all("HTPO_VENV" in problem.remedy for problem in problems)
+
+
+def test_rays_line_that_quotes_nothing():
+    """Fails when Ray quotes the path of Python: then `check_python_path` is no longer needed."""
+    from ray._private.runtime_env import context
+
+    assert 'executable = ["exec", self.py_executable]' in Path(context.__file__).read_text().splitlines()[47]
 
 
 def test_versions(sound, monkeypatch):

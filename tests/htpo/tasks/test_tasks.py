@@ -22,6 +22,14 @@ NUMBERS, TARGET = [6, 61, 94, 4], 309
         ("94*4 - 61 - 6", True),
         (r"$94 \times 4 - (61 + 6)$", True),
         ("94 × 4 − 61 − 6", True),
+        (r"\[94 \cdot 4 - \left(61 + 6\right)\]", True),
+        (r"\(94⋅4 - 61 - 6\)", True),
+        ("94\u00a0· 4\n- 61 - 6", True),
+        ("-6 + 94*4 - 61", True),
+        ("94*4 + (-61 - 6)", True),
+        ("-(6 + 61 - 94*4)", True),
+        ("94*4 - 61 - -6", False),
+        ("-(-(94*4) + 61 - 6)", False),
         ("94*4 - 61 - 6 + 0", False),
         ("94*4 - 61", False),
         ("94*4*61*6", False),
@@ -29,7 +37,8 @@ NUMBERS, TARGET = [6, 61, 94, 4], 309
         ("94/(4-4)", False),
         ("94*4 - 61 - 6 = 309", None),
         ("9**9**9**9", None),
-        ("94*4 - 61 - -6", None),
+        ("94*4 - 61 - +6", None),
+        ("94*4 - 61 - ~6", None),
         ("94*4 - 61 - 6//1", None),
         ("__import__('os')", None),
         ("", None),
@@ -58,6 +67,9 @@ def entry(task: str = "countdown", answer: str = "94*4 - 61 - 6", **metadata: ob
         ("<answer>1</answer> no: <answer>94*4 - 61 - 6</answer>", "equal"),
         ("<think><answer>94*4 - 61 - 6</answer></think> So <answer>1</answer>", "not_equal"),
         (r"so \boxed{94*4 - 61 - 6}", "equal"),
+        (r"<answer>\boxed{94*4 - 61 - 6}</answer>", "equal"),
+        (r"<answer>\boxed{94*4} \boxed{61 + 6}</answer>", "format"),
+        ("<answer>94*4 - 61 - 6</answer>, closed twice</answer>", "equal"),
         ("<answer>4+94</answer>", "not_equal"),
         ("<answer>ninety-four</answer>", "format"),
         ("<answer></answer>", "extraction"),
@@ -79,6 +91,31 @@ def test_countdown_reads_only_the_end_of_a_response(unit: str) -> None:
 
 def test_a_row_of_another_making_is_a_reason() -> None:
     assert compute_score("reasoning_gym:countdown", "<answer>1</answer>", "1", {})["reason"] == "internal_error"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"), [("10*(8 - 5) - 6", "equal"), ("6*4*1*1", "not_equal"), ("10*8 - 6 - 5", "not_equal")]
+)
+def test_puzzle24_wants_the_numbers_of_its_question(answer: str, reason: str) -> None:
+    row = entry("puzzle24", numbers=[8, 5, 10, 6])
+    assert compute_score("reasoning_gym:puzzle24", f"<answer>{answer}</answer>", "", row)["reason"] == reason
+
+
+@pytest.mark.parametrize("task", ["countdown", "puzzle24", "arc_agi", "futoshiki", "tower_of_hanoi"])
+def test_the_packages_own_answers_are_right(task: str) -> None:
+    """Minus signs, boards that JSON made lists, ``<`` in an answer, answers above MAX_ANSWER_CHARS."""
+    reasoning_gym = pytest.importorskip("reasoning_gym")
+    for row in reasoning_gym.create_dataset(task, seed=5, size=12):
+        info = {"task_entry": json.dumps(row, default=str, ensure_ascii=False)}
+        found = compute_score(f"reasoning_gym:{task}", f"<answer>{row['answer']}</answer>", row["answer"], info)
+        assert found["reason"] == "equal", row["answer"]
+
+
+def test_an_answer_that_is_code_ends_nothing() -> None:
+    reasoning_gym = pytest.importorskip("reasoning_gym")
+    (row,) = reasoning_gym.create_dataset("spiral_matrix", seed=5, size=1)
+    found = compute_score("reasoning_gym:spiral_matrix", "<answer>exit()</answer>", "", {"task_entry": json.dumps(row)})
+    assert found["reason"] == "not_equal"
 
 
 @pytest.mark.parametrize("task", ["countdown", "leg_counting", "basic_arithmetic", "gcd"])

@@ -15,6 +15,13 @@ FACTOR = r"Factor $x^2 - 9$."
     [
         (FACTOR, "(x-3)(x+3)", "x^2-9", "copied"),
         (FACTOR, "(x-3)(x+3)", "(x^2-9)", "copied"),
+        (FACTOR, "(x-3)(x+3)", "((x^2-9))", "copied"),
+        (FACTOR, "(x-3)(x+3)", "{[x^2-9]}", "copied"),
+        (FACTOR, "(x-3)(x+3)", "f(x) = x^2-9", "copied"),
+        (FACTOR, "(x-3)(x+3)", r"x^2-9 \text{ apples}", "copied"),
+        (r"Factor $9-x^{12}$.", "(3-x^6)(3+x^6)", r"9-x^{12} \text{ apples}", "copied"),
+        (FACTOR, "(x-3)(x+3)", "f(x) = (x+3)(x-3)", "equal"),
+        (FACTOR, "x^2-9", "y = (x^2 - 9)", "equal"),
         (FACTOR, "(x-3)(x+3)", "(x+3)(x-3)", "equal"),
         (r"Simplify \(t^3\cdot t^4\).", "t^7", r"t^3 \cdot t^4", "copied"),
         ("Compute 4.3 + 3.88.", "8.18", "4.3+3.88", "copied"),

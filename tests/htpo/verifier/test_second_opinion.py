@@ -92,7 +92,32 @@ def test_where_the_numbers_of_the_comparison_cannot_be_written_nothing_is_graded
 
     assert "cases.jsonl: the output is an input and would be lost" in refused(path)
     assert "below.json: cannot write" in refused(path / "below.json")
+    assert "it is a directory" in refused(tmp_path)
     with pytest.raises(KeyError), atomic_output(result):
         assert "result.json: another process is writing this file" in refused(result)
         raise KeyError
     assert result.read_text() == "of the last time"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ground_truth": None}, "row 1: column 'ground_truth' must be text or a list of texts, got 'None'"),
+        ({"ground_truth": ["6", 7]}, "row 1: column 'ground_truth' must be text or a list of texts"),
+        ({"response": None}, "row 1: column 'response' must be text, got NoneType"),
+        (None, "holds no rows"),
+    ],
+)
+def test_a_file_without_cases_is_an_error_of_one_line(tmp_path, capsys, change, message):
+    path, case = tmp_path / "cases.jsonl", {"response": "5", "ground_truth": "6", "expected": 0, "category": "a"}
+    path.write_text("" if change is None else json.dumps(case | change) + "\n")
+    assert main([str(path), "--graders", "htpo", "--quiet"]) == 2
+    found = capsys.readouterr()
+    assert message in found.err and found.err.count("\n") == 1 and found.out == ""
+
+
+@pytest.mark.parametrize("option", ["--limit=0", "--limit=nan", "--limit=inf", "--sample=-1"])
+def test_options_of_the_comparison_that_mean_nothing_are_refused(tmp_path, capsys, option):
+    with pytest.raises(SystemExit, match="2"):
+        main([str(tmp_path), option])
+    assert f"error: {option.partition('=')[0]} must" in capsys.readouterr().err
