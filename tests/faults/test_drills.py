@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 import pytest
 import ray
-from ray.cluster_utils import Cluster
+from ray_cluster import start_cluster
 from training_process import ENVIRONMENT, SMALL
 
 from recipe.htpo.preflight import EXIT_CODE
@@ -48,7 +48,7 @@ class Drill:
         self._inputs = inputs
         self._runs: list[subprocess.Popen[bytes]] = []
         self._began = time.monotonic()
-        self.cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+        self.cluster = start_cluster(**NODE)
         self.second = self.cluster.add_node(**NODE)
 
     def start(self, *overrides: str, **environment: object) -> subprocess.Popen[bytes]:

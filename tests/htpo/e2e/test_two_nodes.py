@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import ray
 from ray.cluster_utils import Cluster
+from ray_cluster import start_cluster
 from training_process import ENVIRONMENT, SMALL
 
 from recipe.htpo.run.metrics_log import Steps, read_steps
@@ -37,7 +38,7 @@ RELATIVE, ABSOLUTE = 1e-4, 1e-6
 def cluster() -> Iterator[Cluster]:
     inherited = {name: os.environ.get(name) for name in ENVIRONMENT}
     os.environ.update(ENVIRONMENT)
-    made = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+    made = start_cluster(**NODE)
     made.add_node(**NODE)
     ray.init(address=made.address, log_to_driver=False)
     yield made

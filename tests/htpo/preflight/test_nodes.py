@@ -18,7 +18,7 @@ import psutil
 import pytest
 import ray
 from preflight_support import composed
-from ray.cluster_utils import Cluster
+from ray_cluster import start_cluster
 
 from recipe.htpo.preflight import EXIT_CODE, UNAVAILABLE, exit_code, node_probe, nodes
 from recipe.htpo.preflight.nodes import CPUS_PER_GPU, Node, node_problems
@@ -150,7 +150,7 @@ def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
     (Path(site.strip()) / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
     # A busy machine takes longer than Ray's 30 s.
     os.environ["RAY_raylet_start_wait_time_s"] = "240"
-    cluster = Cluster(initialize_head=True, head_node_args={**RESOURCES, "include_dashboard": False})
+    cluster = start_cluster(**RESOURCES)
     first_id = cluster.head_node.node_id
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in RESOURCES.items()]
     raylet = psutil.Popen(
