@@ -47,7 +47,8 @@ refuse() {
   exit 2
 }
 for number in "$retries" "$retry_wait_s" "$refused_code"; do
-  [[ "$number" =~ ^[0-9]+$ ]] || refuse "RETRIES, RETRY_WAIT_S or REFUSED_CODE is $number; give a whole number"
+  # Bash reads a number with a leading 0 as an octal one
+  [[ "$number" =~ ^(0|[1-9][0-9]*)$ ]] || refuse "RETRIES, RETRY_WAIT_S or REFUSED_CODE is $number; give a whole number"
 done
 # The names of the files that match, without directory and suffix, in one line.
 names_of() {
