@@ -135,6 +135,14 @@ def _megatron(config: DictConfig, topology: Topology) -> Iterator[Divides]:
                   "x expert_tensor_parallel_size x pipeline_model_parallel_size = {size} GPUs, of which {whole} is no "
                   "multiple (expert_tensor_parallel_size=null means tensor_model_parallel_size)",
                   "change them; expert_tensor_parallel_size=1 keeps each expert whole")
+    if topology.virtual_pipeline > 1 and topology.data:
+        # verl/workers/engine/megatron/transformer_impl.py, forward_backward_batch; at full length each may be alone
+        actor = config.actor_rollout_ref.actor
+        responses = actor.ppo_mini_batch_size * config.actor_rollout_ref.rollout.n // topology.data
+        alone = 1 if actor.use_dynamic_bsz else actor.ppo_micro_batch_size_per_gpu or 1
+        yield Divides(VIRTUAL, topology.pipeline, responses // alone,
+                      "wants micro-batches in multiples of the {size} pipeline stages, and a data-parallel rank has up "
+                      "to {whole} in an update", "set it to null, or change ppo_mini_batch_size or rollout.n")
 
 
 def _fsdp(topology: Topology) -> Iterator[Divides]:

@@ -60,6 +60,12 @@ MEGATRON_CASES = [
     ),
     ([f"{VIRTUAL}=2"], VIRTUAL, "one pipeline stage", "null"),
     ([f"{PIPELINE}=2", f"{VIRTUAL}=5"], VIRTUAL, "18 layers of a stage", "divisor"),
+    (
+        [f"{PIPELINE}=2", f"{VIRTUAL}=2", f"{ACTOR}.ppo_mini_batch_size=2", f"{ROLLOUT}.n=2"],
+        VIRTUAL,
+        "multiples of the 2 pipeline stages, and a data-parallel rank has up to 1 ",
+        "null",
+    ),
     ([f"{EXPERT}=2"], EXPERT, "has no experts", "set it to 1"),
     ([*MOE, "trainer.nnodes=3", f"{EXPERT}=24"], EXPERT, "128 experts", "divisor"),
     (

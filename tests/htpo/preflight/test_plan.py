@@ -11,7 +11,9 @@ import pytest
 import torch
 from preflight_support import composed
 from rich.console import Console
+from tensordict import TensorDict
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen3Config, Qwen3MoeConfig
+from verl.utils.seqlen_balancing import rearrange_micro_batches
 
 from recipe.htpo.lab.model import make_model, make_tokenizer
 from recipe.htpo.preflight.plan.architecture import (
@@ -274,6 +276,16 @@ def test_work_of_a_step(plan):
     assert topology.data * topology.model_parallel == topology.world
     assert work.responses_per_rank_and_update * topology.data == 512
     assert topology.rollout_replicas * topology.rollout_replica == topology.world
+
+
+def test_micro_batches_are_those_that_verl_makes():
+    """16 sequences of full length where the budget holds one and a half."""
+    budget = "actor_rollout_ref.actor.ppo_max_token_len_per_gpu"
+    plan = make_plan(composed(["layout=fsdp/qwen3_8b", f"{budget}=33792"]))
+    count, tokens = plan.work.responses_per_rank_and_update, plan.work.sequence_tokens
+    whole = torch.ones(count, tokens, dtype=torch.bool)
+    made, _ = rearrange_micro_batches(TensorDict(input_ids=whole, attention_mask=whole, batch_size=count), 33792)
+    assert plan.work.micro_batches_per_update == len(made) == 16
 
 
 def test_updates_of_a_step_are_those_of_all_its_epochs(capsys):

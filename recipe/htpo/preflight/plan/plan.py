@@ -133,8 +133,9 @@ def _work(config: DictConfig, topology: Topology) -> Work:
     sequence = _sequence(config)
     responses_per_rank = actor.ppo_mini_batch_size * n // topology.data
     if actor.use_dynamic_bsz:
-        budget = actor.ppo_max_token_len_per_gpu * topology.context
-        micro_batches = min(ceil(responses_per_rank * sequence / budget), responses_per_rank)
+        # A sequence is whole in a micro-batch, and verl keeps to the budget.
+        sequences = actor.ppo_max_token_len_per_gpu * topology.context // sequence
+        micro_batches = ceil(responses_per_rank / sequences)
     else:
         micro_batches = ceil(responses_per_rank / actor.ppo_micro_batch_size_per_gpu)
     return Work(
