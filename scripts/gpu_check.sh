@@ -159,9 +159,9 @@ demo() {
 type -P "$interpreter" >/dev/null || refuse "PYTHON=$python is not there"
 if "$dry_run"; then
   type -P nvidia-smi >/dev/null || echo "this machine lacks nvidia-smi: it has no NVIDIA driver"
-  for module in torch verl vllm flash_attn megatron.bridge transformer_engine.pytorch; do
+  for module in torch verl vllm flash_attn megatron.bridge transformer_engine; do
     [[ -n "$wheels" ]] || "$interpreter" -c "import importlib.util, sys
-sys.exit(importlib.util.find_spec(sys.argv[1].split('.')[0]) is None)" "$module" 2>/dev/null ||
+sys.exit(importlib.util.find_spec(sys.argv[1]) is None)" "$module" 2>/dev/null ||
       echo "this machine lacks $module in $interpreter"
   done
 else

@@ -48,7 +48,8 @@ refuse() {
   exit 2
 }
 for number in "$retries" "$retry_wait_s" "$refused_code"; do
-  [[ "$number" =~ ^[0-9]+$ ]] || refuse "RETRIES, RETRY_WAIT_S or REFUSED_CODE is $number; give a whole number"
+  # Bash reads a number with a leading 0 as an octal one
+  [[ "$number" =~ ^(0|[1-9][0-9]*)$ ]] || refuse "RETRIES, RETRY_WAIT_S or REFUSED_CODE is $number; give a whole number"
 done
 # The names of the files that match, without directory and suffix, in one line.
 names_of() {
@@ -149,19 +150,35 @@ await() {
     "$trapped" || break
   done
 }
-trap 'trapped=true; ending=130; kill -TERM "$child"' INT
-trap 'trapped=true; ending=143; kill -TERM "$child"' TERM
-trap 'trapped=true; kill -USR1 "$child"' USR1
+# Sends a signal to the run, if there is one now and it still lives.
+# shellcheck disable=SC2329 # traps call it
+tell() {
+  trapped=true
+  [[ -z "$child" ]] || kill "$1" "$child" || true
+}
+asked=false
+trap 'ending=130; tell -TERM' INT
+trap 'ending=143; tell -TERM' TERM
+trap 'asked=true; tell -USR1' USR1
 for ((attempt = 1; ; attempt++)); do
   "${command[@]}" &
   child=$!
   await "$child"
+  child=""
   if [[ -n "$ending" ]]; then exit "$ending"; fi
+  # 138: SIGUSR1 came before the run listened to it
+  if "$asked" && ((code == 138)); then code=75; fi
   case "$code" in
     0 | 75) exit "$code" ;;
     2) exit "$refused_code" ;;
   esac
-  if ((attempt > retries)); then exit "$code"; fi
+  if "$asked" || ((attempt > retries)); then exit "$code"; fi
   echo "the run ended with exit code $code; starting it again, $attempt of $retries" >&2
-  sleep "$retry_wait_s"
+  for ((second = 0; second < retry_wait_s; second++)); do
+    # One at a time: a trap waits for the end of a command
+    if [[ -n "$ending" ]] || "$asked"; then break; fi
+    sleep 1 || true
+  done
+  if [[ -n "$ending" ]]; then exit "$ending"; fi
+  if "$asked"; then exit 75; fi
 done

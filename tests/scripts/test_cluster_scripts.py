@@ -171,8 +171,9 @@ def test_a_slurm_job_starts_a_crashed_run_again(slurm_knobs, tmp_path, code, ret
 
 
 def test_the_number_of_retries_is_a_number(slurm_knobs):
-    finished = run_script(SLURM_JOB, **slurm_knobs | {"RETRIES": "ever"})
-    assert finished.returncode == 2 and "RETRIES is ever" in finished.stderr
+    for retries in ("ever", "08"):
+        finished = run_script(SLURM_JOB, **slurm_knobs | {"RETRIES": retries})
+        assert finished.returncode == 2 and f"RETRIES is {retries}" in finished.stderr
 
 
 STOPS = 'until [[ -e "$OUTPUT_DIR/stop" ]]; do sleep 0.2; done\nexit 75\n'

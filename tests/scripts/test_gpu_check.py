@@ -7,6 +7,7 @@ import os
 import re
 import runpy
 import shlex
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -142,6 +143,15 @@ def test_a_folder_of_wheels_is_all_that_is_installed_from(stand_ins, tmp_path):
     assert "--no-index" in finished.stdout and "--find-links" in finished.stdout
     missing = run_script(SCRIPT, **stand_ins | {"WHEELS": tmp_path / "nope"})
     assert missing.returncode == 2 and "is no folder" in missing.stderr
+
+
+def test_a_dry_run_names_the_modules_that_are_not_there():
+    """Each part of a name: megatron-core alone has no megatron.bridge."""
+    finished = run_script(SCRIPT, "--dry-run", CHECKS="packages")
+    named = set(re.findall(r"^this machine lacks (\S+) in ", finished.stdout, re.MULTILINE))
+    assert named == {
+        name for name in ("flash_attn", "megatron.bridge", "transformer_engine") if find_spec(name) is None
+    }
 
 
 def test_without_a_gpu_nothing_is_run():

@@ -64,26 +64,66 @@ def test_a_run_that_recovers_ends_well(training):
     assert finished.returncode == 0 and training.count() == 3
 
 
+@pytest.mark.parametrize("value", ["ever", "08"])
 @pytest.mark.parametrize("knob", ["RETRIES", "RETRY_WAIT_S", "REFUSED_CODE"])
-def test_knobs_are_numbers(training, knob):
-    finished = run_script(SCRIPT, **training("exit 0") | {knob: "ever"})
-    assert finished.returncode == 2 and "is ever" in finished.stderr and training.count() == 0
+def test_knobs_are_numbers(training, knob, value):
+    """Bash takes 08 for a broken octal number, with which no count ever ends."""
+    finished = run_script(SCRIPT, **training("exit 0") | {knob: value})
+    assert finished.returncode == 2 and f"is {value}" in finished.stderr and training.count() == 0
 
 
-@pytest.mark.parametrize(
+@pytest.fixture
+def started():
+    """Starts the script as a person does in a shell."""
+
+    def start(knobs):
+        # A shell cannot trap a signal that was ignored when it started, as SIGINT is below a background job.
+        return subprocess.Popen(
+            ["bash", str(SCRIPT)],
+            env=os.environ | {name: str(value) for name, value in knobs.items()},
+            start_new_session=True,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+
+    return start
+
+
+SIGNALS = pytest.mark.parametrize(
     "sent, ends_with", [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 75)], ids=lambda value: str(value)
 )
-def test_signals_reach_the_run_and_end_the_retries(training, sent, ends_with):
+
+
+@SIGNALS
+def test_signals_reach_the_run_and_end_the_retries(training, started, sent, ends_with):
     """Ended by hand it is not started again; SIGUSR1 is the run's own matter."""
-    knobs = training('trap "exit 75" USR1\ntrap "exit 1" TERM\nwhile true; do sleep 0.1; done')
-    environment = os.environ | {name: str(value) for name, value in knobs.items()}
-    # A shell cannot trap a signal that was ignored when it started, as SIGINT is below a background job.
-    process = subprocess.Popen(
-        ["bash", str(SCRIPT)],
-        env=environment,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    process = started(training('trap "exit 75" USR1\ntrap "exit 1" TERM\nwhile true; do sleep 0.1; done'))
     assert wait_until(lambda: training.count() == 1)
     process.send_signal(sent)
     assert process.wait(timeout=60) == ends_with and training.count() == 1
+
+
+@SIGNALS
+def test_signals_between_two_starts_end_the_retries(training, started, sent, ends_with):
+    """There is no run to tell then, and its process number may be another's."""
+    process = started(training("exit 7") | {"RETRY_WAIT_S": 600})
+    assert "starting it again" in process.stderr.readline()
+    process.send_signal(sent)
+    assert process.wait(timeout=60) == ends_with and training.count() == 1
+    assert process.stderr.read() == ""
+
+
+def test_a_request_before_the_run_listens_ends_the_retries(training, started):
+    """While a run imports its modules, SIGUSR1 ends it: nothing was trained that could be saved."""
+    process = started(training("exec sleep 600"))
+    assert wait_until(lambda: training.count() == 1)
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait(timeout=60) == 75 and training.count() == 1
+
+
+def test_a_run_that_breaks_when_it_is_asked_to_stop_is_not_started_again(training, started):
+    process = started(training('trap "exit 9" USR1\nwhile true; do sleep 0.1; done'))
+    assert wait_until(lambda: training.count() == 1)
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait(timeout=60) == 9 and training.count() == 1

@@ -44,7 +44,6 @@ MACHINE: tuple[Check, ...] = (
     machine.check_deadline,
     machine.check_model_and_data,
     reward_function.check_reward_function,
-    machine.check_disk,
 )
 
 
@@ -56,8 +55,9 @@ def config_problems(config: DictConfig) -> list[Problem]:
 
 
 def machine_problems(config: DictConfig) -> list[Problem]:
-    """What this machine lacks for the run: packages, the model, the data."""
-    return _run(MACHINE, config)
+    """What this machine lacks for the run: packages, the model, the data, room for checkpoints."""
+    # A checkpoint of two engines has no size.
+    return _run(MACHINE, config) + ([] if _run(BASICS, config) else list(machine.check_disk(config)))
 
 
 def find_problems(config: DictConfig) -> list[Problem]:

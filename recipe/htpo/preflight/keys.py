@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from math import inf
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from recipe.htpo.config import dump_config, objective_config
 from recipe.htpo.objective import CELL_NAMES, CellConfig, load_preset
@@ -21,6 +21,7 @@ from recipe.htpo.preflight.settings import (
     FSDP,
     MEGATRON,
     MODEL,
+    REF,
     REWARD,
     ROLLOUT,
     TRANSFORMER,
@@ -38,6 +39,13 @@ QUEUE_UNITS = "transfer_queue.backend.SimpleStorage.num_data_storage_units"
 
 REQUIRED = (f"{MODEL}.path", "data.train_files", "data.val_files")
 TRAINER_MODES = ("htpo_sync", "htpo_colocate_async")
+# Of Megatron's groups.
+PARALLEL_SIZES = tuple(
+    f"{name}_parallel_size"
+    for name in ("tensor_model", "pipeline_model", "virtual_pipeline_model", "context", "expert_model", "expert_tensor")
+)
+# megatron-core's.
+GRANULARITIES = ("full", "selective")
 CONTENTS = ("model", "optimizer", "extra", "hf_model")
 RESUME_MODES = ("auto", "disable", "resume_path")
 FULL = ("fp32", "float32")
@@ -195,6 +203,14 @@ def _no_clip(fits: Callable[[float], bool], *losses: str) -> Callable[[Settings]
     return lambda s: s.loss in losses and wrong(s)
 
 
+def _other_than_the_actors(name: str) -> Callable[[Settings], Any]:
+    def wrong(s: Settings) -> Any:
+        actors = s.megatron[name]
+        return (s.actor.use_kl_loss or s.config.algorithm.use_kl_in_reward) and s.value != actors and [actors]
+
+    return wrong
+
+
 def _never_applies(name: str) -> Callable[[Settings], Any]:
     def wrong(s: Settings) -> Any:
         widths = s.actor.clip_ratio_low, s.actor.clip_ratio_high
@@ -220,8 +236,13 @@ def _texts(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else list(value or ())
 
 
+def _listed(value: Any) -> list[str]:
+    """The texts of a list; what is none is its only one."""
+    return [str(item) for item in value] if isinstance(value, ListConfig) else [str(value)]
+
+
 def _not_resumed(s: Settings) -> list[str]:
-    loaded = set(s.value)
+    loaded = set(_listed(s.value))
     if s.actor.strategy == "megatron" and "hf_model" in loaded:
         loaded.add("model")
     return [] if s.trainer.resume_mode == "disable" else [name for name in RESUMED if name not in loaded]
@@ -329,7 +350,7 @@ GENERAL = (
     Key("trainer.use_v1", lambda s: not s.value, "is False; HTPO runs on verl's V1 trainer", "set it to True"),
     *(Key(old, lambda s: _is_set(s.value), "is set, but verl 0.9.1 silently ignores this key", f"use {new}")
       for old, new in LEGACY_KEYS.items()),
-    Key(f"{ACTOR}.checkpoint.save_contents", lambda s: sorted(set(s.value) - set(CONTENTS)),
+    Key(f"{ACTOR}.checkpoint.save_contents", lambda s: sorted(set(_listed(s.value)) - set(CONTENTS)),
         "has {found}", f"choose from {', '.join(CONTENTS)}"),
     Key(f"{ACTOR}.checkpoint.load_contents", _not_resumed,
         "lacks {found}: a resumed run would go on with the step's number and without them",
@@ -395,7 +416,7 @@ ENGINE = (
     Key(f"{ROLLOUT}.n", lambda s: s.value < 2,
         "is 1: one response has no group to be compared with, every advantage is its raw reward",
         "set it to at least 2"),
-    Key(f"{ROLLOUT}.gpu_memory_utilization", lambda s: not 0 < s.value <= 1, "is {value}",
+    Key(f"{ROLLOUT}.gpu_memory_utilization", _no_number(lambda v: 0 < v <= 1), "is {value}",
         "set it to a share of the GPU's memory between 0 and 1"),
     Key(f"{ROLLOUT}.max_num_batched_tokens", lambda s: s.value < s.rollout.max_num_seqs,
         "is {value}, less than max_num_seqs={rollout.max_num_seqs}, which vLLM refuses",
@@ -439,12 +460,26 @@ MEGATRON_KEYS = (
     Key(f"{ACTOR}.optim.lr_warmup_steps", lambda s: isinstance(s.value, int) and s.value >= s.schedule,
         "is {value}, and the schedule has {schedule} steps (optim.lr_decay_steps, or trainer.total_training_steps); "
         "megatron-core needs more steps than warm-up", "lower it, or train longer"),
+    Key(f"{TRANSFORMER}.recompute_granularity", lambda s: s.value not in (None, ABSENT, *GRANULARITIES),
+        "is {value}", "set it to full, selective or null"),
+    Key(f"{TRANSFORMER}.recompute_method",
+        lambda s: s.recomputes in GRANULARITIES and s.value not in (None, ABSENT, "block", "uniform"),
+        "is {value}", "set it to block or uniform"),
+    Key(f"{TRANSFORMER}.recompute_num_layers",
+        lambda s: s.recomputes == "selective" and s.value not in (None, ABSENT),
+        "is {value}, which megatron-core refuses with recompute_granularity=selective: that recomputes parts of all "
+        "layers", "set it to null, or recompute_granularity=full"),
     *(Key(f"{TRANSFORMER}.{name}",
-          lambda s: s.megatron.override_transformer_config.get("recompute_granularity") == "full"
-          and s.value in (None, ABSENT),
+          lambda s: s.recomputes == "full" and s.value in (None, ABSENT),
           "has no value, but recompute_granularity=full needs it",
           "set recompute_method=uniform and recompute_num_layers=1")
       for name in ("recompute_method", "recompute_num_layers")),
+    # The process has one set of groups, of the engine that is made first
+    # (verl/workers/engine/megatron/transformer_impl.py, _init_device_mesh)
+    *(Key(f"{REF}.megatron.{name}", _other_than_the_actors(name),
+          f"is {{value}}, and {MEGATRON}.{name}={{found}}; verl 0.9.1 makes the groups once, by the reference "
+          "policy's, and the actor would train in them", "leave it out, it follows the actor")
+      for name in PARALLEL_SIZES),
     Key(f"{MEGATRON}.virtual_pipeline_model_parallel_size",
         lambda s: s.topology.virtual_pipeline > 1 and s.topology.pipeline == 1,
         "is {value}, but there is one pipeline stage",

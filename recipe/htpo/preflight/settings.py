@@ -116,6 +116,11 @@ class Settings:
     def topology(self) -> Topology:
         return find_topology(self.config)
 
+    @property
+    def recomputes(self) -> Any:
+        """What of a layer Megatron computes again; None is nothing."""
+        return self.megatron.override_transformer_config.get("recompute_granularity")
+
     @cached_property
     def shape(self) -> Architecture | None:
         return known_architecture(self.config)

@@ -27,14 +27,17 @@ ROLLOUT_TENSOR = f"{ROLLOUT}.tensor_model_parallel_size"
 POSITIVE = {
     "data": "train_batch_size max_prompt_length max_response_length",
     "trainer": "nnodes n_gpus_per_node total_epochs total_training_steps? max_actor_ckpt_to_keep?",
-    ACTOR: "ppo_mini_batch_size ppo_epochs ppo_max_token_len_per_gpu ppo_micro_batch_size_per_gpu?",
-    ROLLOUT: "n tensor_model_parallel_size data_parallel_size max_num_batched_tokens max_num_seqs max_model_len? "
-    "log_prob_max_token_len_per_gpu log_prob_micro_batch_size_per_gpu?",
+    ACTOR: "ppo_mini_batch_size ppo_epochs ppo_max_token_len_per_gpu ppo_micro_batch_size_per_gpu? "
+    "entropy_from_logits_chunk_size",
+    REF: "log_prob_max_token_len_per_gpu",
+    ROLLOUT: "n n_gpus_per_node tensor_model_parallel_size data_parallel_size max_num_batched_tokens max_num_seqs "
+    "max_model_len? log_prob_max_token_len_per_gpu log_prob_micro_batch_size_per_gpu?",
     f"{ROLLOUT}.val_kwargs": "n",
 }
 POSITIVE_MEGATRON = {
     MEGATRON: "tensor_model_parallel_size pipeline_model_parallel_size context_parallel_size "
-    "expert_model_parallel_size expert_tensor_parallel_size? virtual_pipeline_model_parallel_size?"
+    "expert_model_parallel_size expert_tensor_parallel_size? virtual_pipeline_model_parallel_size?",
+    TRANSFORMER: "recompute_num_layers?",
 }
 POSITIVE_FSDP = {ACTOR: "ulysses_sequence_parallel_size", FSDP: "ulysses_sequence_parallel_size"}
 
@@ -59,7 +62,7 @@ class Divides(NamedTuple):
 
 
 def check_numbers(config: DictConfig) -> Iterator[Problem]:
-    """Every size that is calculated with is a whole number of at least 1."""
+    """Every size that is calculated with is a whole number of at least 1; `fsdp_size` may be -1, too."""
     engine = POSITIVE_MEGATRON if config.model_engine == "megatron" else POSITIVE_FSDP
     for section, names in (*POSITIVE.items(), *engine.items()):
         for name in names.split():
@@ -70,6 +73,10 @@ def check_numbers(config: DictConfig) -> Iterator[Problem]:
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 null = " or null" if name.endswith("?") else ""
                 yield Problem(field, f"is {value}", f"set it to a whole number of at least 1{null}")
+    if config.model_engine != "megatron":
+        shards = OmegaConf.select(config, f"{FSDP}.fsdp_size")
+        if not isinstance(shards, int) or isinstance(shards, bool) or not (shards == -1 or shards > 0):
+            yield Problem(f"{FSDP}.fsdp_size", f"is {shards}", "set it to a number of GPUs, or -1 for all")
 
 
 def check_divisions(config: DictConfig) -> Iterator[Problem]:
@@ -124,10 +131,18 @@ def _megatron(config: DictConfig, topology: Topology) -> Iterator[Divides]:
     yield Divides(TENSOR, topology.model_parallel, topology.world,
                   "x pipeline_model_parallel_size x context_parallel_size = {size} GPUs, of which {whole} is no "
                   "multiple", "change them, or trainer.nnodes and trainer.n_gpus_per_node")
-    yield Divides(EXPERT, topology.expert * topology.expert_tensor * topology.pipeline, topology.world,
+    yield Divides(EXPERT, topology.expert_parallel, topology.world,
                   "x expert_tensor_parallel_size x pipeline_model_parallel_size = {size} GPUs, of which {whole} is no "
                   "multiple (expert_tensor_parallel_size=null means tensor_model_parallel_size)",
                   "change them; expert_tensor_parallel_size=1 keeps each expert whole")
+    if topology.virtual_pipeline > 1 and topology.data:
+        # verl/workers/engine/megatron/transformer_impl.py, forward_backward_batch; at full length each may be alone
+        actor = config.actor_rollout_ref.actor
+        responses = actor.ppo_mini_batch_size * config.actor_rollout_ref.rollout.n // topology.data
+        alone = 1 if actor.use_dynamic_bsz else actor.ppo_micro_batch_size_per_gpu or 1
+        yield Divides(VIRTUAL, topology.pipeline, responses // alone,
+                      "wants micro-batches in multiples of the {size} pipeline stages, and a data-parallel rank has up "
+                      "to {whole} in an update", "set it to null, or change ppo_mini_batch_size or rollout.n")
 
 
 def _fsdp(topology: Topology) -> Iterator[Divides]:
@@ -183,8 +198,7 @@ def check_micro_batches(config: DictConfig) -> Iterator[Problem]:
     gpus = find_topology(config).context
     budgets = [(f"{ACTOR}.ppo_max_token_len_per_gpu", gpus), (f"{ROLLOUT}.log_prob_max_token_len_per_gpu", gpus)]
     if actor.use_kl_loss or config.algorithm.use_kl_in_reward:
-        megatron = actor.strategy == "megatron"
-        share = reference.megatron.context_parallel_size if megatron else ulysses_size(reference)
+        share = gpus if actor.strategy == "megatron" else ulysses_size(reference)
         budgets.append((f"{REF}.log_prob_max_token_len_per_gpu", share))
     longest = config.data.max_prompt_length + config.data.max_response_length
     reported = set()

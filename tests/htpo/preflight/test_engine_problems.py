@@ -21,6 +21,7 @@ PIPELINE = f"{MEGATRON}.pipeline_model_parallel_size"
 VIRTUAL = f"{MEGATRON}.virtual_pipeline_model_parallel_size"
 CONTEXT = f"{MEGATRON}.context_parallel_size"
 EXPERT = f"{MEGATRON}.expert_model_parallel_size"
+RECOMPUTE = f"{MEGATRON}.override_transformer_config.recompute"
 EXPERT_TENSOR = f"{MEGATRON}.expert_tensor_parallel_size"
 ULYSSES = f"{ACTOR}.ulysses_sequence_parallel_size"
 ROLLOUT_TENSOR = f"{ROLLOUT}.tensor_model_parallel_size"
@@ -59,6 +60,12 @@ MEGATRON_CASES = [
     ),
     ([f"{VIRTUAL}=2"], VIRTUAL, "one pipeline stage", "null"),
     ([f"{PIPELINE}=2", f"{VIRTUAL}=5"], VIRTUAL, "18 layers of a stage", "divisor"),
+    (
+        [f"{PIPELINE}=2", f"{VIRTUAL}=2", f"{ACTOR}.ppo_mini_batch_size=2", f"{ROLLOUT}.n=2"],
+        VIRTUAL,
+        "multiples of the 2 pipeline stages, and a data-parallel rank has up to 1 ",
+        "null",
+    ),
     ([f"{EXPERT}=2"], EXPERT, "has no experts", "set it to 1"),
     ([*MOE, "trainer.nnodes=3", f"{EXPERT}=24"], EXPERT, "128 experts", "divisor"),
     (
@@ -94,6 +101,21 @@ MEGATRON_CASES = [
         f"{MEGATRON}.override_transformer_config.recompute_num_layers",
         "recompute_granularity=full",
         "uniform",
+    ),
+    ([f"{RECOMPUTE}_granularity=some"], f"{RECOMPUTE}_granularity", "is some", "full, selective or null"),
+    ([f"{RECOMPUTE}_method=all"], f"{RECOMPUTE}_method", "is all", "block or uniform"),
+    ([f"{RECOMPUTE}_num_layers=0"], f"{RECOMPUTE}_num_layers", "is 0", "at least 1 or null"),
+    (
+        [f"{RECOMPUTE}_granularity=selective"],
+        f"{RECOMPUTE}_num_layers",
+        "is 12, which megatron-core refuses",
+        "set it to null",
+    ),
+    (
+        [f"{ACTOR}.use_kl_loss=True", f"{REF}.megatron.tensor_model_parallel_size=8"],
+        f"{REF}.megatron.tensor_model_parallel_size",
+        "is 8, and .*=4; verl 0.9.1 makes the groups once",
+        "follows the actor",
     ),
     (
         [f"{MEGATRON}.use_dist_checkpointing=True"],
@@ -184,12 +206,21 @@ FSDP_CASES = [
     (["trainer.nnodes=3", f"{ULYSSES}=3"], ULYSSES, "32 attention heads", "divisor"),
     ([f"{ULYSSES}=2", f"{MODEL}.use_remove_padding=False"], ULYSSES, "sequences are padded", "use_remove_padding=True"),
     ([f"{FSDP}.fsdp_size=5"], f"{FSDP}.fsdp_size", "does not divide 32 GPUs", "-1 for all"),
+    ([f"{FSDP}.fsdp_size=0"], f"{FSDP}.fsdp_size", "is 0", "-1 for all"),
+    ([f"{FSDP}.fsdp_size=null"], f"{FSDP}.fsdp_size", "is None", "-1 for all"),
     # Entropies
     (
         [f"{ACTOR}.entropy_from_logits_with_chunking=False"],
         f"{ACTOR}.entropy_from_logits_with_chunking",
         "come from bf16 logits",
         "set it to True",
+    ),
+    # With it verl computes no chunk, and every entropy is 0.
+    (
+        [f"{ACTOR}.entropy_from_logits_chunk_size=-1"],
+        f"{ACTOR}.entropy_from_logits_chunk_size",
+        "is -1",
+        "whole number of at least 1",
     ),
     ([f"{MODEL}.use_remove_padding=False"], f"{MODEL}.use_remove_padding", "padded .* from bf16 logits", "True"),
     # vLLM
@@ -207,6 +238,8 @@ FSDP_CASES = [
         "a replica would lie across nodes",
         "divisor of a node's GPUs",
     ),
+    ([f"{ROLLOUT}.n_gpus_per_node=0"], f"{ROLLOUT}.n_gpus_per_node", "is 0", "at least 1"),
+    ([f"{ROLLOUT}.gpu_memory_utilization=null"], f"{ROLLOUT}.gpu_memory_utilization", "is None", "between 0 and 1"),
     ([f"{ROLLOUT}.gpu_memory_utilization=1.5"], f"{ROLLOUT}.gpu_memory_utilization", "is 1.5", "between 0 and 1"),
     ([f"{ROLLOUT}.max_num_batched_tokens=100"], f"{ROLLOUT}.max_num_batched_tokens", "max_num_seqs=256", "256"),
     ([f"{ROLLOUT}.pipeline_model_parallel_size=2"], ROLLOUT, "pipeline_model_parallel_size", "correct the field"),
@@ -247,6 +280,12 @@ FSDP_CASES = [
         f"{REF}.log_prob_max_token_len_per_gpu",
         "is 11264, less than",
         "22528",
+    ),
+    (
+        [f"{ACTOR}.use_kl_loss=True", f"{REF}.log_prob_max_token_len_per_gpu=null"],
+        f"{REF}.log_prob_max_token_len_per_gpu",
+        "is None",
+        "at least 1",
     ),
     # Never read
     ([f"{ACTOR}.grad_clip=0.5"], f"{ACTOR}.grad_clip", "optim.clip_grad=1.0 instead", "optim.clip_grad=0.5"),
@@ -298,6 +337,7 @@ FSDP_CASES = [
         "has optimiser",
         "optimizer",
     ),
+    ([f"{ACTOR}.checkpoint.save_contents=null"], f"{ACTOR}.checkpoint.save_contents", "has None", "optimizer"),
     (
         ["trainer.max_actor_ckpt_to_keep=1"],
         "trainer.max_actor_ckpt_to_keep",

@@ -11,7 +11,9 @@ import pytest
 import torch
 from preflight_support import composed
 from rich.console import Console
+from tensordict import TensorDict
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen3Config, Qwen3MoeConfig
+from verl.utils.seqlen_balancing import rearrange_micro_batches
 
 from recipe.htpo.lab.model import make_model, make_tokenizer
 from recipe.htpo.preflight.plan.architecture import (
@@ -140,6 +142,15 @@ def test_checkpoint_contents():
     assert size("fsdp", "model", "hf_model") == 8 * parameters
 
 
+def test_every_replica_of_fsdp_writes_a_checkpoint_of_its_own():
+    """verl names the files by rank, and a rank of a second replica has the shards of the first's."""
+    one, four = (
+        make_plan(composed(["layout=fsdp/qwen3_8b", f"actor_rollout_ref.actor.fsdp_config.fsdp_size={size}"]))
+        for size in (-1, 8)
+    )
+    assert one.checkpoint == 12 * QWEN3_8B.parameters and four.checkpoint == 4 * one.checkpoint
+
+
 def test_state_adds_up_to_the_whole_model():
     """What the ranks hold together: Megatron's weights once per data-parallel rank, its optimiser once."""
     state = model_state(QWEN3_8B, MEGATRON, fp32_weights=False)
@@ -193,6 +204,33 @@ def test_what_is_offloaded_is_not_there():
     assert training_phases(QWEN3_8B, MEGATRON, SETTINGS)[1] == training_phases(QWEN3_8B, MEGATRON, resident)[1]
 
 
+def test_fsdp_keeps_whole_gradients_where_it_is_told_to():
+    settings = replace(SETTINGS, fp32_weights=True)
+    sharded, whole = (
+        training_phases(QWEN3_8B, FSDP, replace(settings, whole_gradients=kept))[1] for kept in (False, True)
+    )
+    assert whole.gradients == 4 * QWEN3_8B.parameters == FSDP.world * sharded.gradients
+    assert replace(whole, gradients=sharded.gradients) == sharded
+    deferred = "actor_rollout_ref.actor.fsdp_config.use_no_sync_for_gradient_accumulation=True"
+    assert make_plan(composed(["layout=fsdp/qwen3_32b", deferred])).warnings
+
+
+@pytest.mark.parametrize("engine, waits_on_gpu", [("megatron", True), ("fsdp", False)])
+def test_a_reference_policy_is_counted(engine, waits_on_gpu):
+    """Its weights wait where the actor's do, with FSDP in host memory; its pass is as long as the old policy's."""
+    node = {"megatron": "megatron", "fsdp": "fsdp_config"}[engine]
+    layout = [f"layout={engine}/qwen3_4b", f"model_engine={LAYOUT_ENGINES[engine]}"]
+    layout += [f"actor_rollout_ref.actor.{node}.param_offload=False"]
+    alone, both = (make_plan(composed([*layout, f"actor_rollout_ref.actor.use_kl_loss={kl}"])) for kl in (False, True))
+    state = model_state(alone.model, alone.topology, fp32_weights=engine == "fsdp")
+    for phase, memory in both.memory.phases.items():
+        more = memory.total - alone.memory.phases[phase].total
+        assert more == pytest.approx(state.weights if waits_on_gpu else 0)
+    host = both.memory.host_bytes_per_node - alone.memory.host_bytes_per_node
+    assert host == pytest.approx(0 if waits_on_gpu else 8 * state.weights)
+    assert both.time.total - alone.time.total == pytest.approx(both.time.log_prob) == both.time.reference
+
+
 def test_kv_cache():
     # 36 layers x 8 heads x 128 features x 2 (keys, values) x 2 bytes
     assert kv_bytes_per_token(QWEN3_8B, 1) == 36 * 8 * 128 * 2 * 2
@@ -240,6 +278,16 @@ def test_work_of_a_step(plan):
     assert topology.rollout_replicas * topology.rollout_replica == topology.world
 
 
+def test_micro_batches_are_those_that_verl_makes():
+    """16 sequences of full length where the budget holds one and a half."""
+    budget = "actor_rollout_ref.actor.ppo_max_token_len_per_gpu"
+    plan = make_plan(composed(["layout=fsdp/qwen3_8b", f"{budget}=33792"]))
+    count, tokens = plan.work.responses_per_rank_and_update, plan.work.sequence_tokens
+    whole = torch.ones(count, tokens, dtype=torch.bool)
+    made, _ = rearrange_micro_batches(TensorDict(input_ids=whole, attention_mask=whole, batch_size=count), 33792)
+    assert plan.work.micro_batches_per_update == len(made) == 16
+
+
 def test_updates_of_a_step_are_those_of_all_its_epochs(capsys):
     config = composed(["layout=fsdp/qwen3_8b", "actor_rollout_ref.actor.ppo_epochs=3"])
     assert make_plan(config).work.updates == 12
@@ -278,6 +326,9 @@ def test_more_nodes_are_faster_and_64_cost_more_than_one():
     floor = 20480 * 2 * QWEN3_8B.parameters / (HBM_BYTES * DECODE_SHARE)
     assert steps[-1].generation > floor
     assert on_nodes(QWEN3_8B, replace(MEGATRON, tensor=16), WORK, 1) is None
+    # 16 GPUs share the experts; 512 responses of an update are for 16 replicas of 4 GPUs, and not for 3.
+    assert on_nodes(MOE, replace(MEGATRON, expert=16), WORK, 1) is None
+    assert on_nodes(QWEN3_8B, MEGATRON, WORK, 8) is not None and on_nodes(QWEN3_8B, MEGATRON, WORK, 6) is None
 
 
 def test_waves_of_sequences():

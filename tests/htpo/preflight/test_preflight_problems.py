@@ -629,3 +629,9 @@ def test_a_refused_run_never_reaches_ray(sound, tmp_path):
     )
     assert refused.returncode == EXIT_CODE and f"1. {ROLLOUT}.n: " in refused.stderr
     assert not list((tmp_path / "ray").iterdir()) and not list((tmp_path / "empty").iterdir())
+
+
+def test_a_run_of_two_engines_is_refused_and_has_no_size():
+    """What the actor of one engine has, that of the other lacks."""
+    mixed = ["layout=fsdp/qwen3_8b", "model_engine=megatron", "htpo.dry_run=True"]
+    assert_refused(find_problems(composed(mixed)), "layout", "model_engine=megatron", "model_engine=dp")

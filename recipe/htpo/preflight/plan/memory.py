@@ -88,6 +88,12 @@ class MemorySettings:
     gpu_memory_utilization: float = 0.8
     # Of vLLM's weights in the layers; embeddings stay in bf16.
     rollout_weight_bytes: int = 2
+    # A reference policy for a KL term, and where its weights wait; FSDP's wait in host memory whatever is set
+    # (verl/workers/engine/fsdp/transformer_impl.py, `CPUOffloadPolicy`).
+    reference: bool = False
+    reference_offload: bool = True
+    # FSDP keeps the gradients of an update whole until its last micro-batch.
+    whole_gradients: bool = False
 
 
 @dataclass(frozen=True)
@@ -185,10 +191,13 @@ def training_phases(
     Logits and in-flight activations are counted on one GPU though a pipeline has them on its last and first stage.
     """
     state = model_state(model, topology, settings.fp32_weights)
+    waiting = state.weights if settings.reference and not settings.reference_offload else 0.0
+    # Accumulated in the type in which they are reduced, fp32.
+    whole = settings.whole_gradients and topology.engine == "fsdp"
     # Offloaded, only the weights come back for a forward pass (verl/workers/engine/base.py `_context_switch`).
     keeps_gradients = topology.engine == "megatron" and not settings.param_offload
     log_prob = PhaseMemory(
-        weights=state.weights,
+        weights=state.weights + waiting,
         gradients=state.gradients if keeps_gradients else 0.0,
         optimizer=0.0 if settings.optimizer_offload else state.optimizer,
         gathered=state.gathered_forward,
@@ -196,8 +205,8 @@ def training_phases(
         logits=logits_bytes(model, topology, settings, "log_prob"),
     )
     update = PhaseMemory(
-        weights=state.weights,
-        gradients=state.gradients,
+        weights=state.weights + waiting,
+        gradients=4 * model.parameters if whole else state.gradients,
         optimizer=state.optimizer,
         gathered=state.gathered_backward,
         activations=activation_bytes(model, topology, settings),
@@ -213,8 +222,11 @@ def rollout_phase(model: Architecture, topology: Topology, settings: MemorySetti
     # FSDP frees its gradients after the step; Megatron's are one buffer that stays with the weights.
     keeps_gradients = topology.engine == "megatron" and not settings.param_offload
     share = settings.gpu_bytes * settings.gpu_memory_utilization
+    waiting = 0.0 if settings.param_offload else trainer.weights
+    if settings.reference and not settings.reference_offload:
+        waiting += trainer.weights
     return PhaseMemory(
-        weights=weights + (0.0 if settings.param_offload else trainer.weights),
+        weights=weights + waiting,
         gradients=trainer.gradients if keeps_gradients else 0.0,
         optimizer=0.0 if settings.optimizer_offload else trainer.optimizer,
         kv_cache=max(share - weights - VLLM_OTHER_BYTES, 0.0),
@@ -245,23 +257,31 @@ def host_bytes_per_gpu(model: Architecture, topology: Topology, settings: Memory
     """
     state = model_state(model, topology, settings.fp32_weights)
     weights = state.weights if settings.param_offload else 0.0
+    if settings.reference and settings.reference_offload:
+        weights += state.weights
     return weights + (state.optimizer if settings.optimizer_offload else 0.0)
 
 
 def checkpoint_bytes(
-    model: Architecture, engine: str, contents: Collection[str], fp32_weights: bool, dist_checkpointing: bool = False
+    model: Architecture,
+    engine: str,
+    contents: Collection[str],
+    fp32_weights: bool,
+    dist_checkpointing: bool = False,
+    replicas: int = 1,
 ) -> int:
     """Bytes on disk of one checkpoint with `contents` (verl's `checkpoint.save_contents`), over all nodes.
 
-    FSDP writes its shards: weights, and Adam's moments in the weights' type (verl/utils/checkpoint/
-    fsdp_checkpoint_manager.py). Megatron writes the weights as a Hugging Face model in the type it trains in, and
-    master weights and moments in fp32 (megatron_checkpoint_manager.py). `hf_model` adds a Hugging Face model to FSDP's;
-    Megatron's already is one.
+    FSDP writes its shards: weights, and Adam's moments in the weights' type; where `fsdp_size` makes `replicas` of
+    them, each writes its own (verl/utils/checkpoint/fsdp_checkpoint_manager.py). Megatron writes the weights as a
+    Hugging Face model in the type it trains in, and master weights and moments in fp32
+    (megatron_checkpoint_manager.py). `hf_model` adds a Hugging Face model to FSDP's; Megatron's already is one.
     """
     size = 4 if fp32_weights else 2
     total = size * model.parameters if "model" in contents else 0
     if "optimizer" in contents:
         total += (12 if engine == "megatron" else 2 * size) * model.parameters
+    total *= replicas
     if "hf_model" in contents and (engine == "fsdp" or dist_checkpointing or "model" not in contents):
         total += size * model.parameters
     return total

@@ -5,7 +5,7 @@
 from dataclasses import dataclass, replace
 from math import ceil
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from recipe.htpo.preflight.plan import memory
 from recipe.htpo.preflight.plan.architecture import (
@@ -22,7 +22,8 @@ GIB = 2**30
 # An estimate of memory this close to the whole GPU is no promise that it fits.
 TIGHT = 0.9
 NODES = (1, 2, 4, 8, 16, 32, 64)
-FULL = ("fp32", "float32")
+# FSDP trains in fp32 where nothing is said.
+FULL = ("fp32", "float32", None)
 
 
 @dataclass(frozen=True)
@@ -105,17 +106,22 @@ def make_plan(config: DictConfig) -> Plan:
 
 def checkpoint_estimate(config: DictConfig) -> int | None:
     """Bytes of one checkpoint, None where the model is unknown."""
-    actor, model = config.actor_rollout_ref.actor, known_architecture(config)
+    actor, model, topology = config.actor_rollout_ref.actor, known_architecture(config), find_topology(config)
     if model is None:
         return None
-    megatron = actor.strategy == "megatron"
+    megatron, contents = actor.strategy == "megatron", actor.checkpoint.save_contents
     return memory.checkpoint_bytes(
         model,
         "megatron" if megatron else "fsdp",
-        actor.checkpoint.save_contents,
+        contents if isinstance(contents, ListConfig) else (),
         (actor.megatron.dtype if megatron else actor.fsdp_config.model_dtype) in FULL,
         dist_checkpointing=megatron and actor.megatron.use_dist_checkpointing,
+        replicas=1 if megatron else topology.world // topology.shards,
     )
+
+
+def _has_reference(config: DictConfig) -> bool:
+    return bool(config.actor_rollout_ref.actor.use_kl_loss or config.algorithm.use_kl_in_reward)
 
 
 def _sequence(config: DictConfig) -> int:
@@ -127,8 +133,9 @@ def _work(config: DictConfig, topology: Topology) -> Work:
     sequence = _sequence(config)
     responses_per_rank = actor.ppo_mini_batch_size * n // topology.data
     if actor.use_dynamic_bsz:
-        budget = actor.ppo_max_token_len_per_gpu * topology.context
-        micro_batches = min(ceil(responses_per_rank * sequence / budget), responses_per_rank)
+        # A sequence is whole in a micro-batch, and verl keeps to the budget.
+        sequences = actor.ppo_max_token_len_per_gpu * topology.context // sequence
+        micro_batches = ceil(responses_per_rank / sequences)
     else:
         micro_batches = ceil(responses_per_rank / actor.ppo_micro_batch_size_per_gpu)
     return Work(
@@ -140,6 +147,7 @@ def _work(config: DictConfig, topology: Topology) -> Work:
         updates=config.data.train_batch_size // actor.ppo_mini_batch_size * actor.ppo_epochs,
         responses_per_rank_and_update=responses_per_rank,
         micro_batches_per_update=micro_batches,
+        reference=_has_reference(config),
     )
 
 
@@ -183,6 +191,9 @@ def _memory_settings(config: DictConfig, topology: Topology) -> MemorySettings:
         gpu_bytes=config.htpo.gpu_memory_gib * GIB,
         gpu_memory_utilization=rollout.gpu_memory_utilization,
         rollout_weight_bytes=1 if rollout.quantization == "fp8" else 2,
+        reference=_has_reference(config),
+        reference_offload=not megatron or config.actor_rollout_ref.ref.megatron.param_offload,
+        whole_gradients=not megatron and engine.use_no_sync_for_gradient_accumulation,
     )
 
 

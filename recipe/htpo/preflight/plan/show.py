@@ -127,11 +127,12 @@ def _numbers(plan: Plan) -> Table:
         table.add_row("host memory", f"{plan.memory.host_bytes_per_node / GIB:,.0f} GiB per node for what is offloaded")
     if plan.time is not None:
         time = plan.time
+        reference = f"reference {time.reference:,.0f}, " if time.reference else ""
         table.add_row(
             "step time",
             f"about {time.total:,.0f} s, {time.gpu_hours:,.3g} GPU hours: generation {time.generation:,.0f}, old "
-            f"log-probs {time.log_prob:,.0f}, update {time.update:,.0f}, weights to vLLM {time.sync:,.1f} (H100, all "
-            "at full length; a model, never compared with a run)",
+            f"log-probs {time.log_prob:,.0f}, {reference}update {time.update:,.0f}, weights to vLLM {time.sync:,.1f} "
+            "(H100, all at full length; a model, never compared with a run)",
         )
         steps = [f"{nodes}: {step.total:,.0f} s, {step.gpu_hours:,.3g} GPU h" for nodes, step in plan.growth.items()]
         table.add_row("on N nodes", "; ".join(steps))

@@ -32,10 +32,11 @@ SYNC_BYTES = 50e9
 
 @dataclass(frozen=True)
 class StepTime:
-    """Seconds of the phases of a step."""
+    """Seconds of the phases of a step; `reference` is 0 without a reference policy."""
 
     generation: float
     log_prob: float
+    reference: float
     update: float
     sync: float
     gpus: int
@@ -43,7 +44,7 @@ class StepTime:
     @property
     def total(self) -> float:
         """All phases, one after the other."""
-        return self.generation + self.log_prob + self.update + self.sync
+        return self.generation + self.log_prob + self.reference + self.update + self.sync
 
     @property
     def gpu_hours(self) -> float:
@@ -63,6 +64,7 @@ class Work:
     updates: int
     responses_per_rank_and_update: int
     micro_batches_per_update: int
+    reference: bool = False
     # Sequences that a vLLM replica runs at once, share of the layers that the update computes again, bytes of a weight
     # of vLLM's layers.
     concurrent: int = 1
@@ -107,6 +109,7 @@ def step_time(model: Architecture, topology: Topology, work: Work) -> StepTime:
     return StepTime(
         generation=ceil(mine / running) * decoding,
         log_prob=forward,
+        reference=forward if work.reference else 0.0,
         update=(3 + work.recomputed) * forward * work.ppo_epochs,
         sync=weights / SYNC_BYTES,
         gpus=topology.world,
@@ -114,8 +117,12 @@ def step_time(model: Architecture, topology: Topology, work: Work) -> StepTime:
 
 
 def on_nodes(model: Architecture, topology: Topology, work: Work, nodes: int) -> StepTime | None:
-    """The same step on another number of nodes; None where they hold no whole group of GPUs."""
-    world = nodes * topology.gpus_per_node
-    if world % topology.model_parallel or world % topology.rollout_replica:
+    """The same step on another number of nodes; None where they hold no whole group of GPUs, or the responses of an
+    update do not divide over them.
+    """
+    grown = replace(topology, nodes=nodes)
+    groups = grown.model_parallel, grown.expert_parallel, grown.shards, grown.rollout_replica
+    responses = work.responses_per_rank_and_update * topology.data
+    if any(grown.world % group for group in groups) or responses % grown.data:
         return None
-    return step_time(model, replace(topology, nodes=nodes), work)
+    return step_time(model, grown, work)

@@ -48,9 +48,14 @@ class Topology:
         return self.world // self.model_parallel
 
     @property
+    def expert_parallel(self) -> int:
+        """GPUs that hold each expert of the model once."""
+        return self.pipeline * self.expert * self.expert_tensor
+
+    @property
     def expert_data(self) -> int:
         """Replicas of each expert."""
-        return self.world // (self.pipeline * self.expert * self.expert_tensor)
+        return self.world // self.expert_parallel
 
     @property
     def rollout_replica(self) -> int:
