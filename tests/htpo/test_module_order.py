@@ -16,6 +16,8 @@ PACKAGE = ROOT / "recipe" / "htpo"
 ORDER = (
     "problem",
     "import_hooks",
+    "dotted",
+    "pictures",
     "objective",
     "evaluation",
     "run",

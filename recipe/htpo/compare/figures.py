@@ -7,10 +7,6 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
@@ -19,9 +15,9 @@ from recipe.htpo.compare.analysis import STRATA, Comparison, Population, mean_cu
 from recipe.htpo.compare.runs import CURVES, Run
 from recipe.htpo.evaluation import Estimate
 from recipe.htpo.objective import CELL_NAMES
+from recipe.htpo.pictures import pyplot
 
-# Names of arms and sources are no formulas.
-matplotlib.rcParams["text.parse_math"] = False
+plt = pyplot()
 DPI = 110
 # Dark to light in turns, so that neighbours differ in grey.
 COLOURS = ("#111111", "#d55e00", "#0072b2", "#8c6d00", "#cc79a7", "#009e73", "#56b4e9", "#7a3b8f", "#e69f00", "#888888")

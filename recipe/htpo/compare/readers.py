@@ -24,7 +24,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from recipe.htpo.compare.runs import LAB_METRICS, METRICS, CompareError, Curve, Run, flat
+from recipe.htpo.compare.runs import LAB_METRICS, METRICS, CompareError, Curve, Run
+from recipe.htpo.dotted import flat
 from recipe.htpo.evaluation import Outcomes
 from recipe.htpo.lab.results import is_measured
 from recipe.htpo.run.held_out import VALIDATION_DIR, read_validation

@@ -80,14 +80,3 @@ class Run:
     @property
     def last_step(self) -> int:
         return max(self.evaluations)
-
-
-def flat(node: Any, prefix: str = "") -> dict[str, Any]:
-    """`{"a": {"b": 1}}` as `{"a.b": 1}`."""
-    if not isinstance(node, dict):
-        return {prefix: node}
-    return {
-        name: value
-        for key, inner in node.items()
-        for name, value in flat(inner, f"{prefix}.{key}" if prefix else str(key)).items()
-    }

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_prep.storage.files import atomic_output
+from recipe.htpo.dotted import flat
 from recipe.htpo.evaluation.outcomes import Outcomes
 from recipe.htpo.evaluation.settings import SettingsError
 
@@ -141,19 +142,11 @@ def require_same(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def _require_same(found: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    found, asked = _flat(found), _flat(json.loads(json.dumps(asked)))
+    found, asked = flat(found), flat(json.loads(json.dumps(asked)))
     different = [name for name in sorted({*found, *asked}) if found.get(name) != asked.get(name)]
     if different:
         changes = "; ".join(f"{name} {found.get(name)} -> {asked.get(name)}" for name in different)
         raise SettingsError("out", f"holds another evaluation ({changes[:500]})", "choose another directory: out=DIR")
-
-
-def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A record by dotted names."""
-    flat: dict[str, Any] = {}
-    for name, value in record.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return flat
 
 
 def read_outcomes(path: Path) -> dict[str, Outcomes]:

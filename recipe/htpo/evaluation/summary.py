@@ -16,6 +16,7 @@ from recipe.htpo.evaluation.intervals import Estimate
 from recipe.htpo.evaluation.outcomes import Outcomes
 from recipe.htpo.evaluation.pass_at_k import MAX_VOTES, maj_at_k
 from recipe.htpo.evaluation.store import read_outcomes
+from recipe.htpo.pictures import pyplot
 
 
 def results_table(path: Path) -> Table:
@@ -126,15 +127,10 @@ def draw_difference(found: Estimate, path: Path, title: str) -> Path:
 
 
 def _axes(title: str, label: str) -> Any:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    # A data source's name may hold dollars.
-    matplotlib.rcParams["text.parse_math"] = False
-    from matplotlib import pyplot
+    plt = pyplot()
     from matplotlib.ticker import StrMethodFormatter
 
-    figure, axis = pyplot.subplots(figsize=(6.5, 4.2), layout="constrained")
+    figure, axis = plt.subplots(figsize=(6.5, 4.2), layout="constrained")
     axis.set_xscale("log", base=2)
     axis.xaxis.set_major_formatter(StrMethodFormatter("{x:.0f}"))
     axis.set(xlabel="k (samples)", ylabel=label, title=title)
@@ -143,8 +139,6 @@ def _axes(title: str, label: str) -> Any:
 
 
 def _save(figure: Any, path: Path) -> Path:
-    from matplotlib import pyplot
-
     figure.savefig(path, dpi=110)
-    pyplot.close(figure)
+    pyplot().close(figure)
     return path

@@ -11,6 +11,8 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from recipe.htpo.pictures import pyplot
+
 Arms = dict[str, dict[int, dict[str, Any]]]
 """Results by arm and seed."""
 
@@ -100,14 +102,8 @@ def _difference(finals: dict[int, dict[str, float]], reference: dict[int, dict[s
 
 def plot(arms: Arms, file: Path) -> None:
     """Mean over the seeds that got so far, and its standard error: accuracy as evaluated, entropy, replaced tokens."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    # Names of arms are no formulas.
-    matplotlib.rcParams["text.parse_math"] = False
-    figure, axes = pyplot.subplots(2, 2, figsize=(11, 7), sharex=True, layout="constrained")
+    plt = pyplot()
+    figure, axes = plt.subplots(2, 2, figsize=(11, 7), sharex=True, layout="constrained")
     keys = ("pass@1", "pass@8", "entropy", "replaced")
     for axis, key in zip(axes.flat, keys, strict=True):
         for name, runs in arms.items():
@@ -127,4 +123,4 @@ def plot(arms: Arms, file: Path) -> None:
         axis.set_title(key)
     axes[0, 0].legend(fontsize="small")
     figure.savefig(file, dpi=120)
-    pyplot.close(figure)
+    plt.close(figure)

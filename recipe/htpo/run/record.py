@@ -13,6 +13,8 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from recipe.htpo.dotted import flat
+
 CONFIG_FILE = "config.yaml"
 METRICS_DIR = "metrics"
 
@@ -50,7 +52,7 @@ def changed_fields(output_dir: str | Path, config: DictConfig) -> list[str]:
     recorded = recorded_fields(output_dir)
     if not recorded:
         return []
-    asked = _flat(OmegaConf.to_container(config, resolve=True))
+    asked = flat(OmegaConf.to_container(config, resolve=True))
     scheduled = schedule_fields(config)
     return [
         f"{name}: {recorded.get(name, '(absent)')} -> {asked.get(name, '(absent)')}{scheduled.get(name, '')}"
@@ -88,7 +90,7 @@ def recorded_fields(output_dir: str | Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        recorded = _flat(yaml.safe_load(path.read_text(encoding="utf-8", errors="replace")) or {})
+        recorded = flat(yaml.safe_load(path.read_text(encoding="utf-8", errors="replace")) or {})
     except yaml.YAMLError as error:
         print(f"passing over {path}, which is damaged ({str(error).splitlines()[0]}); it is written anew", flush=True)
         return {}
@@ -140,12 +142,3 @@ def next_metrics_file(output_dir: str | Path) -> Path:
 def _is_free(name: str) -> bool:
     # Every role has a `profiler` node of its own that follows global_profiler.
     return ".profiler." in name or any(name == field or name.startswith(f"{field}.") for field in FREE_FIELDS)
-
-
-def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(node, dict):
-        return {prefix: node}
-    flat: dict[str, Any] = {}
-    for key, value in node.items():
-        flat |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
-    return flat

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from recipe.htpo.objective import CELL_NAMES
+from recipe.htpo.pictures import pyplot
 from recipe.htpo.run.held_out import VALIDATION_DIR, Change, change
 from recipe.htpo.run.metrics_log import Steps, read_steps, validation_accuracy
 from recipe.htpo.run.record import CONFIG_FILE, METRICS_DIR
@@ -191,13 +192,7 @@ def _curve(steps: Steps, name: str) -> tuple[list[int], list[float]]:
 
 def draw_curves(steps: Steps, path: Path) -> Path:
     """Accuracy, entropy, and the share and loss share of the eight groups over the steps; a PNG at `path`."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    # A data source's name may hold dollars.
-    matplotlib.rcParams["text.parse_math"] = False
-    import matplotlib.pyplot as plt
-
+    plt = pyplot()
     figure, axes = plt.subplots(2, 2, figsize=(12, 8), layout="constrained")
     accuracy, entropy, share, loss = axes.flat
     validated = {step: validation_accuracy(metrics) for step, metrics in steps.items()}
