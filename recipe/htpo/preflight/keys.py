@@ -15,6 +15,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from recipe.htpo.config import dump_config, objective_config
 from recipe.htpo.objective import CELL_NAMES, CellConfig, load_preset
+from recipe.htpo.preflight.plan.topology import has_reference
 from recipe.htpo.preflight.settings import (
     ABSENT,
     ACTOR,
@@ -206,7 +207,7 @@ def _no_clip(fits: Callable[[float], bool], *losses: str) -> Callable[[Settings]
 def _other_than_the_actors(name: str) -> Callable[[Settings], Any]:
     def wrong(s: Settings) -> Any:
         actors = s.megatron[name]
-        return (s.actor.use_kl_loss or s.config.algorithm.use_kl_in_reward) and s.value != actors and [actors]
+        return has_reference(s.config) and s.value != actors and [actors]
 
     return wrong
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from recipe.htpo.preflight.plan.architecture import Architecture, known_architecture
-from recipe.htpo.preflight.plan.topology import Topology, find_topology, ulysses_size
+from recipe.htpo.preflight.plan.topology import Topology, find_topology, has_reference, ulysses_size
 from recipe.htpo.preflight.settings import ACTOR, FSDP, MEGATRON, REF, ROLLOUT, TRANSFORMER
 from recipe.htpo.problem import Problem
 
@@ -197,7 +197,7 @@ def check_micro_batches(config: DictConfig) -> Iterator[Problem]:
         return
     gpus = find_topology(config).context
     budgets = [(f"{ACTOR}.ppo_max_token_len_per_gpu", gpus), (f"{ROLLOUT}.log_prob_max_token_len_per_gpu", gpus)]
-    if actor.use_kl_loss or config.algorithm.use_kl_in_reward:
+    if has_reference(config):
         share = gpus if actor.strategy == "megatron" else ulysses_size(reference)
         budgets.append((f"{REF}.log_prob_max_token_len_per_gpu", share))
     longest = config.data.max_prompt_length + config.data.max_response_length

@@ -13,6 +13,7 @@ from difflib import get_close_matches
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from recipe.htpo.preflight.plan.topology import has_reference
 from recipe.htpo.preflight.settings import ACTOR, MODEL, TRANSFORMER
 from recipe.htpo.problem import Problem
 
@@ -122,7 +123,7 @@ def _as_the_workers_see_it(config: DictConfig) -> DictConfig:
         reference.ppo_mini_batch_size = actor.ppo_mini_batch_size
         for old, new in REF_NAMES.items():
             reference[new] = reference.pop(old)
-        if not (actor.use_kl_loss or composed.algorithm.use_kl_in_reward):
+        if not has_reference(composed):
             # No reference policy is built: its micro-batches need no size.
             reference.use_dynamic_bsz = True
         for role in (actor, reference):

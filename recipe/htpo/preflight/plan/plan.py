@@ -16,7 +16,7 @@ from recipe.htpo.preflight.plan.architecture import (
 )
 from recipe.htpo.preflight.plan.memory import MemorySettings, PhaseMemory
 from recipe.htpo.preflight.plan.step_time import StepTime, Work, on_nodes, step_time
-from recipe.htpo.preflight.plan.topology import Topology, find_topology
+from recipe.htpo.preflight.plan.topology import Topology, find_topology, has_reference
 
 GIB = 2**30
 # An estimate of memory this close to the whole GPU is no promise that it fits.
@@ -120,10 +120,6 @@ def checkpoint_estimate(config: DictConfig) -> int | None:
     )
 
 
-def _has_reference(config: DictConfig) -> bool:
-    return bool(config.actor_rollout_ref.actor.use_kl_loss or config.algorithm.use_kl_in_reward)
-
-
 def _sequence(config: DictConfig) -> int:
     return int(config.data.max_prompt_length + config.data.max_response_length)
 
@@ -147,7 +143,7 @@ def _work(config: DictConfig, topology: Topology) -> Work:
         updates=config.data.train_batch_size // actor.ppo_mini_batch_size * actor.ppo_epochs,
         responses_per_rank_and_update=responses_per_rank,
         micro_batches_per_update=micro_batches,
-        reference=_has_reference(config),
+        reference=has_reference(config),
     )
 
 
@@ -191,7 +187,7 @@ def _memory_settings(config: DictConfig, topology: Topology) -> MemorySettings:
         gpu_bytes=config.htpo.gpu_memory_gib * GIB,
         gpu_memory_utilization=rollout.gpu_memory_utilization,
         rollout_weight_bytes=1 if rollout.quantization == "fp8" else 2,
-        reference=_has_reference(config),
+        reference=has_reference(config),
         reference_offload=not megatron or config.actor_rollout_ref.ref.megatron.param_offload,
         whole_gradients=not megatron and engine.use_no_sync_for_gradient_accumulation,
     )

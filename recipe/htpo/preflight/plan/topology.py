@@ -102,3 +102,10 @@ def ulysses_size(role: DictConfig) -> int:
     """
     size: int = role.ulysses_sequence_parallel_size
     return size if size > 1 else role.fsdp_config.ulysses_sequence_parallel_size
+
+
+def has_reference(config: DictConfig) -> bool:
+    """Whether verl builds a reference policy, for a KL term in the loss or in the reward."""
+    from verl.trainer.ppo.utils import need_reference_policy
+
+    return bool(need_reference_policy(config))
